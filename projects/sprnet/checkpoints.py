@@ -1,0 +1,51 @@
+"""mmengine's checkpoints under torch's weights-only loading.
+
+Since torch 2.6 a checkpoint may by default hold nothing but weights and plain
+values. mmengine's also hold the history of the log, which a resumed run goes
+on with. Exactly the names that such a history consists of are allowed here;
+whatever else a file wants to call stays refused.
+"""
+import os
+from typing import Callable
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+try:
+    from numpy._core import multiarray
+except ImportError:  # NumPy 1
+    from numpy.core import multiarray
+
+STATISTICS = ('min', 'max', 'current', 'mean')
+
+
+def history_statistic(owner: type, name: str) -> Callable:
+    """What a history's pickle calls ``getattr`` for, and nothing else.
+
+    Raises:
+        ValueError: Any other attribute.
+    """
+    if owner is not HistoryBuffer or name not in STATISTICS:
+        raise ValueError(f'the checkpoint asks for {name!r} of {owner!r}, '
+                         'which no mmengine checkpoint does')
+    return getattr(HistoryBuffer, name)
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load`` read mmengine's checkpoints, weights-only.
+
+    Weights-only loading is also turned on where the caller turned it off, as
+    some versions of mmengine do, unless the environment already sets
+    TORCH_FORCE_WEIGHTS_ONLY_LOAD.
+    """
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    number_types = {type(np.dtype(t)) for t in (np.int64, np.float64)}
+    # A file written with NumPy 1 names what NumPy 2 moved, and the reverse.
+    moved = [(getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
+             for name in ('_reconstruct', 'scalar')
+             for core in ('core', '_core')]
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype, *number_types, *moved,
+        (history_statistic, 'builtins.getattr')
+    ])

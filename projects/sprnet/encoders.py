@@ -1,0 +1,130 @@
+from typing import List, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .pyramid import flatten_pyramid, pyramid_sizes, window_rows
+
+INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
+
+
+@MODELS.register_module()
+class MultiScaleFusion(BaseModule):
+    """Multi-scale fusion, section 3.2 and Figure 5, at chosen pixels only.
+
+    Parallel convolutions of different dilation, shared over the levels, their
+    outputs concatenated and rectified. At a pixel a convolution is its window
+    of vectors times a matrix, so nothing is computed for the other pixels.
+
+    Args:
+        in_channels (int): Channels of the pyramid.
+        channels (Sequence[int]): Output channels of each convolution.
+        kernels (Sequence[int]): Kernel size of each, odd.
+        dilations (Sequence[int]): Dilation of each. The defaults are the
+            text's; Table 3(a)'s C33-1,2,4,6 has four kernels of 3.
+
+    Raises:
+        ValueError: Lists of different length, an even kernel, or a channel or
+            dilation below 1.
+    """
+
+    def __init__(self,
+                 in_channels: int = 256,
+                 channels: Sequence[int] = (256, 128, 128, 128),
+                 kernels: Sequence[int] = (1, 3, 3, 3),
+                 dilations: Sequence[int] = (1, 2, 4, 6),
+                 init_cfg: dict = INIT_CFG) -> None:
+        super().__init__(init_cfg)
+        if not len(channels) == len(kernels) == len(dilations) > 0:
+            raise ValueError(
+                f'MultiScaleFusion: channels={channels}, kernels={kernels} and '
+                f'dilations={dilations} must be equally many, at least one')
+        for option, values, fits in (('channels', channels, lambda v: v >= 1),
+                                     ('kernels', kernels, lambda v: v % 2 == 1),
+                                     ('dilations', dilations,
+                                      lambda v: v >= 1)):
+            if not all(map(fits, values)):
+                kind = 'odd' if option == 'kernels' else 'at least 1'
+                raise ValueError(
+                    f'MultiScaleFusion: {option}={values} must all be {kind}')
+        self.out_channels = sum(channels)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(in_channels, c, k, dilation=d, padding=k // 2 * d)
+            for c, k, d in zip(channels, kernels, dilations))
+
+    def forward(self, feats: Sequence[Tensor], images: Tensor,
+                pixels: Tensor) -> Tensor:
+        """Encode pixels of a pyramid.
+
+        Args:
+            feats: (N, in_channels, H_l, W_l) of every level.
+            images: (P,) the image of each pixel.
+            pixels: (P,) pixels of the pyramid, see :mod:`.pyramid`.
+
+        Returns:
+            (P, out_channels).
+        """
+        rows = flatten_pyramid(feats)
+        codes: List[Tensor] = []
+        for conv in self.convs:
+            kernel, dilation = conv.kernel_size[0], conv.dilation[0]
+            taps = window_rows(images, pixels, pyramid_sizes(feats), kernel,
+                               dilation, len(feats[0]))
+            window = rows.index_select(0, taps.flatten())
+            codes.append(
+                F.linear(
+                    window.view(len(pixels), -1),
+                    conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias))
+        return torch.cat(codes, dim=1).relu()
+
+
+@MODELS.register_module()
+class ConsecutiveConvs(BaseModule):
+    """C33x4 of Table 3(a): 3x3 convolutions in a row, each with a ReLU.
+
+    At a pixel, ``num_convs`` of them see a square window of 2 * num_convs + 1
+    pixels, which shrinks by one ring a layer.
+
+    Args:
+        in_channels (int): Channels of the pyramid.
+        channels (int): Channels of each convolution.
+        num_convs (int): How many.
+
+    Raises:
+        ValueError: Fewer than one convolution or channel.
+    """
+
+    def __init__(self,
+                 in_channels: int = 256,
+                 channels: int = 256,
+                 num_convs: int = 4,
+                 init_cfg: dict = INIT_CFG) -> None:
+        super().__init__(init_cfg)
+        for option, value in (('channels', channels), ('num_convs', num_convs)):
+            if value < 1:
+                raise ValueError(
+                    f'ConsecutiveConvs: {option}={value} must be at least 1')
+        self.out_channels = channels
+        self.convs = nn.ModuleList(
+            nn.Conv2d(in_channels if i == 0 else channels, channels, 3)
+            for i in range(num_convs))
+
+    def forward(self, feats: Sequence[Tensor], images: Tensor,
+                pixels: Tensor) -> Tensor:
+        """As :meth:`MultiScaleFusion.forward`."""
+        side = 2 * len(self.convs) + 1
+        rows = flatten_pyramid(feats)
+        taps = window_rows(images, pixels, pyramid_sizes(feats), side, 1,
+                           len(feats[0]))
+        x = rows.index_select(0, taps.flatten())
+        x = x.view(len(pixels), side, side, -1).permute(0, 3, 1, 2)
+        inside = (taps != len(rows) - 1).view(-1, 1, side, side)
+        for conv in self.convs:
+            # What a dense layer pads with zeros is no output of the layer
+            # before, so it must be zero here, not ReLU of the bias.
+            inside = inside[..., 1:-1, 1:-1]
+            x = F.relu(conv(x)) * inside
+        return x.flatten(1)

@@ -1,0 +1,139 @@
+"""Which pixels reconstruct a mask: in training, and for given detections."""
+from typing import List, Sequence, Tuple
+
+import torch
+from mmdet.models.utils import filter_scores_and_topk
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+BOXES_AT_ONCE = 16  # bounds the memory of the overlaps, whatever the image
+
+
+def best_boxes(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
+    """The box that every anchor overlaps most.
+
+    Args:
+        anchors: (M, 4) as (x1, y1, x2, y2), in pixels.
+        boxes: (G, 4) likewise.
+
+    Returns:
+        IoU (M,), 0 where there is no box, and index of the box (M,); of equal
+        ones the first.
+    """
+    overlap = anchors.new_zeros(len(anchors))
+    index = anchors.new_zeros(len(anchors), dtype=torch.long)
+    for first, part in zip(
+            range(0, len(boxes), BOXES_AT_ONCE), boxes.split(BOXES_AT_ONCE)):
+        part_overlap, part_index = bbox_overlaps(anchors, part).max(dim=1)
+        better = part_overlap > overlap
+        overlap = torch.where(better, part_overlap, overlap)
+        index = torch.where(better, part_index + first, index)
+    return overlap, index
+
+
+def positive_pixels(anchors: Tensor, boxes: Tensor,
+                    threshold: float) -> Tuple[Tensor, Tensor]:
+    """Pixels that train a mask, and the instance of each (3.2 and 3.3).
+
+    A pixel is positive if any of its anchors overlaps a box by more than
+    ``threshold``; its instance is the one that its best anchor overlaps most.
+
+    Args:
+        anchors: (L, A, 4) the A anchors of each of an image's L pixels, as
+            (x1, y1, x2, y2).
+        boxes: (G, 4) ground truth, without crowds.
+        threshold: IoU, in 0..1.
+
+    Returns:
+        pixels (P,), ascending, and instances (P,), indices into ``boxes``.
+    """
+    overlap, instance = best_boxes(anchors.flatten(0, 1), boxes)
+    overlap, anchor = overlap.view(anchors.shape[:2]).max(dim=1)
+    instance = instance.view(anchors.shape[:2]).gather(1, anchor[:, None])[:, 0]
+    pixels = (overlap > threshold).nonzero()[:, 0]
+    return pixels, instance[pixels]
+
+
+def best_pixels(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """The pixel whose anchor overlaps each box most.
+
+    Args:
+        anchors: (L, A, 4). boxes: (G, 4).
+
+    Returns:
+        pixels (G,).
+    """
+    flat = anchors.flatten(0, 1)
+    best = [
+        bbox_overlaps(part, flat).argmax(dim=1)
+        for part in boxes.split(BOXES_AT_ONCE)
+    ]
+    return torch.cat(best) // anchors.shape[1]
+
+
+def candidate_pixels(cls_scores: Sequence[Tensor], head: nn.Module,
+                     cfg: dict) -> Tensor:
+    """Pixels of the candidates that a dense head decodes for one image.
+
+    The head tells its candidates' boxes, scores and labels but not where they
+    come from. The same selection on the same scores tells that.
+
+    Args:
+        cls_scores: (A * K, H_l, W_l) of every level.
+        head: the stock head.
+        cfg: its test settings.
+
+    Returns:
+        pixels (M,) of the pyramid, in the order of the head's candidates.
+    """
+    pixels: List[Tensor] = []
+    start = 0
+    for level, scores in enumerate(cls_scores):
+        height, width = scores.shape[-2:]
+        scores = scores.permute(1, 2, 0).reshape(-1, head.cls_out_channels)
+        if getattr(head.loss_cls, 'custom_cls_channels', False):
+            scores = head.loss_cls.get_activation(scores)
+        elif head.use_sigmoid_cls:
+            scores = scores.sigmoid()
+        else:
+            scores = scores.softmax(-1)[:, :-1]
+        _, _, priors, _ = filter_scores_and_topk(
+            scores, cfg.get('score_thr', 0), cfg.get('nms_pre', -1))
+        per_pixel = head.prior_generator.num_base_priors[level]
+        pixels.append(start + priors // per_pixel)
+        start += height * width
+    return torch.cat(pixels)
+
+
+def predict_boxes_and_pixels(head: nn.Module, feats: Sequence[Tensor],
+                             img_metas: List[dict],
+                             rescale: bool) -> List[InstanceData]:
+    """A stock dense head's detections, and the pixel behind each.
+
+    Args:
+        head: any of MMDetection's dense heads with the base class's
+            ``predict_by_feat``.
+        feats: pyramid, (N, C, H_l, W_l).
+        img_metas: the N images' meta information.
+        rescale: boxes at the images' original size.
+
+    Returns:
+        For every image what ``head.predict`` gives, bit for bit, with one more
+        field: ``pixels`` (n,).
+    """
+    outs = head(feats)
+    # The size filter would drop candidates before they are given their pixels.
+    # It works at the size of the results, so it comes with NMS, below.
+    unfiltered = head.test_cfg.copy()
+    unfiltered.min_bbox_size = -1
+    candidates = head.predict_by_feat(
+        *outs, batch_img_metas=img_metas, cfg=unfiltered, with_nms=False)
+    detections = []
+    for n, (results, meta) in enumerate(zip(candidates, img_metas)):
+        results.pixels = candidate_pixels([s[n].detach() for s in outs[0]],
+                                          head, head.test_cfg)
+        detections.append(
+            head._bbox_post_process(
+                results, head.test_cfg, rescale=rescale, img_meta=meta))
+    return detections

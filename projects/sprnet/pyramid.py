@@ -1,0 +1,67 @@
+"""Pixels of a feature pyramid, as pure functions.
+
+A pyramid is a list of maps (N, C, H_l, W_l), finest first. A pixel of it is
+one number: its place when the levels of one image are laid end to end, each
+row by row. That is also the order of MMDetection's anchors.
+"""
+from typing import List, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+Sizes = Sequence[Tuple[int, int]]  # (H_l, W_l) of every level
+
+
+def pyramid_sizes(feats: Sequence[Tensor]) -> List[Tuple[int, int]]:
+    return [tuple(feat.shape[-2:]) for feat in feats]
+
+
+def flatten_pyramid(feats: Sequence[Tensor]) -> Tensor:
+    """Lay a pyramid out as rows, one a pixel, and a last row of zeros.
+
+    Maps (N, C, H_l, W_l) -> (N * L + 1, C) where L is the sum of H_l * W_l:
+    pixel p of image n is row n * L + p.
+    """
+    rows = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], dim=1)
+    zeros = rows.new_zeros(1, rows.shape[-1])
+    return torch.cat([rows.flatten(0, 1), zeros])
+
+
+def locate(pixels: Tensor,
+           sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
+    """Level, row and column of pixels, each like ``pixels``."""
+    table = pixels.new_tensor(sizes)
+    ends = table.prod(1).cumsum(0)
+    level = torch.bucketize(pixels, ends, right=True)
+    place = pixels - (ends - table.prod(1))[level]
+    width = table[level, 1]
+    return level, place // width, place % width
+
+
+def window_rows(images: Tensor, pixels: Tensor, sizes: Sizes, kernel: int,
+                dilation: int, num_images: int) -> Tensor:
+    """Rows that a convolution's window around each pixel covers.
+
+    Args:
+        images: (P,) the image of each pixel, in 0..num_images - 1.
+        pixels: (P,) pixels of the pyramid.
+        sizes: the levels' heights and widths.
+        kernel: side of the window, odd.
+        dilation: distance of neighbouring taps.
+        num_images: N of the pyramid.
+
+    Returns:
+        (P, kernel * kernel) rows of :func:`flatten_pyramid`, in the order of a
+        convolution's weights; outside of the pixel's level, the row of zeros.
+    """
+    level, y, x = locate(pixels, sizes)
+    table = pixels.new_tensor(sizes)
+    height, width = table[level, 0, None], table[level, 1, None]
+    reach = torch.arange(kernel, device=pixels.device) - kernel // 2
+    dy, dx = torch.meshgrid(reach * dilation, reach * dilation, indexing='ij')
+    dy, dx = dy.flatten(), dx.flatten()
+    y, x = y[:, None] + dy, x[:, None] + dx
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    length = sum(h * w for h, w in sizes)
+    rows = images[:, None] * length + pixels[:, None] + dy * width + dx
+    return rows.masked_fill(~inside, num_images * length)

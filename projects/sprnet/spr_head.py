@@ -1,0 +1,175 @@
+from typing import Dict, List, Sequence
+
+import torch
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import SampleList
+from mmdet.utils import ConfigType, InstanceList, reduce_mean
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .masks import mask_targets, paste_masks
+from .pyramid import pyramid_sizes
+
+
+@MODELS.register_module()
+class SPRHead(BaseModule):
+    """Mask head of SPRNet: a mask from a single pixel, section 3.2.
+
+    Args:
+        num_classes (int): Classes, K.
+        in_channels (int): Channels of the pyramid.
+        anchor_generator (dict): The anchors whose overlap makes a pixel
+            positive in training; equally many at every pixel of every level.
+        sampler (dict): Chooses the pixels that train, see
+            :mod:`.samplers`.
+        encoder (dict): Pixels of the pyramid to vectors, see
+            :mod:`.encoders`.
+        decoder (dict): Vectors to masks, see :mod:`.decoder`.
+        loss_mask (dict): Loss of on-class logits and binary targets.
+        train_cfg (dict): Unused; mmdet's detectors pass it.
+        test_cfg (dict): ``mask_thr_binary``, the probability from which on a
+            pixel belongs to a mask, 0.5 if absent.
+
+    Raises:
+        ValueError: Levels of differently many anchors, or a mask threshold
+            outside of 0..1.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        anchor_generator: ConfigType,
+        sampler: ConfigType,
+        encoder: ConfigType,
+        decoder: ConfigType,
+        loss_mask: ConfigType,
+        train_cfg: ConfigType = None,
+        test_cfg: ConfigType = None,
+        init_cfg: ConfigType = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.anchor_generator = TASK_UTILS.build(anchor_generator)
+        if len(set(self.anchor_generator.num_base_anchors)) != 1:
+            raise ValueError(
+                'SPRHead: anchor_generator must give equally many anchors at '
+                'every level, not '
+                f'{self.anchor_generator.num_base_anchors}')
+        self.sampler = TASK_UTILS.build(sampler)
+        self.encoder = MODELS.build(dict(encoder, in_channels=in_channels))
+        self.decoder = MODELS.build(
+            dict(
+                decoder,
+                num_classes=num_classes,
+                in_channels=self.encoder.out_channels))
+        self.loss_mask = MODELS.build(loss_mask)
+        self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
+        if not 0 <= self.mask_threshold <= 1:
+            raise ValueError('SPRHead: test_cfg.mask_thr_binary='
+                             f'{self.mask_threshold} must lie in 0..1')
+
+    def forward(self, feats: Sequence[Tensor], images: Tensor, pixels: Tensor,
+                labels: Tensor) -> Tensor:
+        """Reconstruct masks from pixels.
+
+        Args:
+            feats: (N, C, H_l, W_l) of every level.
+            images: (P,) the image of each pixel.
+            pixels: (P,) pixels of the pyramid, see :mod:`.pyramid`.
+            labels: (P,) class of each.
+
+        Returns:
+            (P, S, S) logits of the labels' channels.
+        """
+        return self.decoder(self.encoder(feats, images, pixels), labels)
+
+    def loss(self, feats: Sequence[Tensor],
+             batch_data_samples: SampleList) -> Dict[str, Tensor]:
+        """Binary cross-entropy on the on-class masks of the positive pixels.
+
+        Averaged over cells and over the pixels of all ranks together, so that
+        ranks of few objects weigh as much as their pixels. Without a positive
+        pixel it is 0 and still reaches every weight.
+
+        Args:
+            feats: (N, C, H_l, W_l) of every level.
+            batch_data_samples: with ``gt_instances`` of boxes, labels, masks.
+
+        Returns:
+            ``loss_mask``.
+        """
+        batch_gt, _, img_metas = unpack_gt_instances(batch_data_samples)
+        positives = [
+            self._positives(gt, meta, feats)
+            for gt, meta in zip(batch_gt, img_metas)
+        ]
+        logits = self._reconstruct(feats, positives)
+        targets = torch.cat([p.targets for p in positives])
+        count = reduce_mean(logits.new_tensor(float(len(logits))))
+        return dict(
+            loss_mask=self.loss_mask(
+                logits.flatten(1),
+                targets.flatten(1),
+                avg_factor=count.item() * targets[0].numel()))
+
+    @torch.no_grad()
+    def _positives(self, gt: InstanceData, meta: dict,
+                   feats: Sequence[Tensor]) -> InstanceData:
+        """The positive pixels of one image, their labels and targets."""
+        sizes, device = pyramid_sizes(feats), feats[0].device
+        anchors = torch.cat(
+            self.anchor_generator.grid_priors(sizes, gt.bboxes.dtype, device))
+        valid = torch.cat(
+            self.anchor_generator.valid_flags(sizes, meta['pad_shape'],
+                                              device))
+        anchors[~valid] = 0  # overlaps nothing
+        pixels, instances = self.sampler(
+            anchors.view(-1, self.anchor_generator.num_base_anchors[0], 4),
+            gt.bboxes)
+        # Pixels of one instance share its target, which is cropped once.
+        used, target = instances.unique(return_inverse=True)
+        targets = mask_targets(gt.masks[used.cpu().numpy()], gt.bboxes[used],
+                               self.decoder.mask_size)
+        return InstanceData(
+            pixels=pixels, labels=gt.labels[instances], targets=targets[target])
+
+    def _reconstruct(self, feats: Sequence[Tensor],
+                     instances: InstanceList) -> Tensor:
+        """:meth:`forward` of all the images' ``pixels`` and ``labels``."""
+        images = torch.cat([
+            torch.full_like(per_image.pixels, n)
+            for n, per_image in enumerate(instances)
+        ])
+        return self(feats, images, torch.cat([i.pixels for i in instances]),
+                    torch.cat([i.labels for i in instances]))
+
+    def predict(self,
+                feats: Sequence[Tensor],
+                batch_data_samples: SampleList,
+                results_list: InstanceList,
+                rescale: bool = False) -> InstanceList:
+        """Add masks to detections.
+
+        Args:
+            feats: (N, C, H_l, W_l) of every level.
+            batch_data_samples: with the images' meta information.
+            results_list: for every image ``bboxes``, ``labels`` and
+                ``pixels``, see :func:`.pixels.predict_boxes_and_pixels`.
+            rescale: The boxes are at the images' original size, and so will
+                the masks be.
+
+        Returns:
+            The results with ``masks``, (n, H, W) bool.
+        """
+        probabilities = self._reconstruct(feats, results_list).sigmoid()
+        per_image = probabilities.split([len(r) for r in results_list])
+        for results, maps, sample in zip(results_list, per_image,
+                                         batch_data_samples):
+            height, width = (sample.ori_shape if rescale else
+                             sample.img_shape)[:2]
+            results.masks = paste_masks(maps, results.bboxes, height, width,
+                                        self.mask_threshold)
+        return results_list

@@ -1,0 +1,92 @@
+from typing import Tuple
+
+import torch
+from mmdet.models.detectors.single_stage_instance_seg import \
+    SingleStageInstanceSegmentor
+from mmdet.registry import MODELS
+from mmdet.structures import OptSampleList, SampleList
+from mmdet.utils import ConfigType
+from torch import Tensor
+
+from .pixels import predict_boxes_and_pixels
+
+FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
+
+
+@MODELS.register_module()
+class SPRNet(SingleStageInstanceSegmentor):
+    """Instance segmentation around a stock one-stage detector, Figure 2.
+
+    The box head is MMDetection's own, trained and tested as ever; the mask
+    head reconstructs a mask from the pixel behind each of its detections.
+
+    Args:
+        bbox_head (dict): A dense head, such as RetinaHead.
+        mask_head (dict): An SPRHead. Of ``num_classes``, ``in_channels`` and
+            ``anchor_generator`` it need say only what differs from
+            ``bbox_head``.
+        kwargs: As of mmdet's ``SingleStageInstanceSegmentor``.
+    """
+
+    def __init__(self, *args, bbox_head: ConfigType, mask_head: ConfigType,
+                 **kwargs) -> None:
+        shared = {k: bbox_head[k] for k in FROM_BOX_HEAD if k in bbox_head}
+        super().__init__(
+            *args,
+            bbox_head=bbox_head,
+            mask_head={**shared, **mask_head},
+            **kwargs)
+
+    def loss(self, batch_inputs: Tensor,
+             batch_data_samples: SampleList) -> dict:
+        """Losses of the box head and ``loss_mask``; their sum trains (3.1).
+
+        Args:
+            batch_inputs: (N, 3, H, W) normalised images.
+            batch_data_samples: with ``gt_instances``.
+        """
+        feats = self.extract_feat(batch_inputs)
+        losses = self.bbox_head.loss(feats, batch_data_samples)
+        losses.update(self.mask_head.loss(feats, batch_data_samples))
+        return losses
+
+    def predict(self,
+                batch_inputs: Tensor,
+                batch_data_samples: SampleList,
+                rescale: bool = True) -> SampleList:
+        """Detections with masks.
+
+        Args:
+            batch_inputs: (N, 3, H, W) normalised images.
+            batch_data_samples: with the images' meta information.
+            rescale: Results at the images' original size.
+
+        Returns:
+            The samples, each with ``pred_instances`` of ``bboxes`` (n, 4),
+            ``scores`` (n,), ``labels`` (n,), ``masks`` (n, H, W) bool, and
+            ``pixels`` (n,), the pixels of the pyramid that they come from.
+        """
+        feats = self.extract_feat(batch_inputs)
+        results = predict_boxes_and_pixels(
+            self.bbox_head, feats,
+            [sample.metainfo for sample in batch_data_samples], rescale)
+        results = self.mask_head.predict(feats, batch_data_samples, results,
+                                         rescale)
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _forward(self,
+                 batch_inputs: Tensor,
+                 batch_data_samples: OptSampleList = None) -> Tuple:
+        """Raw outputs: the box head's, and mask logits (N * n, S, S) of each
+        image's n pixels of highest class score, n being ``max_per_img``."""
+        feats = self.extract_feat(batch_inputs)
+        outs = self.bbox_head(feats)
+        scores = torch.cat([s.flatten(2) for s in outs[0]], dim=2)
+        count = min(self.test_cfg.max_per_img, scores.shape[2])
+        best, channels = scores.max(dim=1)
+        pixels = best.topk(count, dim=1).indices
+        labels = channels.gather(1, pixels) % self.bbox_head.cls_out_channels
+        images = torch.arange(len(feats[0]), device=pixels.device)
+        logits = self.mask_head(feats, images.repeat_interleave(count),
+                                pixels.flatten(), labels.flatten())
+        return (*outs, logits)

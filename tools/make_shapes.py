@@ -1,0 +1,163 @@
+"""Make the shapes data set: instance segmentation in COCO's format and layout.
+
+    python tools/make_shapes.py OUT
+
+writes OUT/train2017/, OUT/val2017/ and OUT/annotations/instances_*.json. The
+pictures hold textured shapes of seven classes that overlap, cover each other
+and leave the picture, on cluttered backgrounds. The same options make the same
+data set.
+"""
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import List, Union
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+from shapes import CLASSES, Instance, draw_scene
+from tqdm import trange
+
+SPLITS = ('train2017', 'val2017')
+DONE = 'shapes.json'  # written last: the options of a finished data set
+
+
+def polygons(mask: np.ndarray, grid: int = 4) -> List[List[float]]:
+    """Outlines of a mask as COCO polygons, or [] if it cannot be said so.
+
+    COCO's polygons know no holes, and its evaluation no polygon of fewer than
+    three corners. The outline is followed on a ``grid`` times finer picture,
+    so that it runs along the pixels' edges and not through their centres.
+    """
+    fine = np.kron(mask, np.ones((grid, grid), np.uint8)).astype(np.uint8)
+    contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP,
+                                           cv2.CHAIN_APPROX_SIMPLE)
+    if (hierarchy[0, :, 3] >= 0).any():
+        return []
+    simple = [cv2.approxPolyDP(c, 0.4 * grid, closed=True) for c in contours]
+    if any(len(c) < 3 for c in simple):
+        return []
+    return [((c.reshape(-1) + 0.5) / grid).round(2).tolist() for c in simple]
+
+
+def uncompressed_rle(mask: np.ndarray) -> dict:
+    """COCO's RLE of a crowd: run lengths, background first, column by column.
+    """
+    flat = np.concatenate([[False], mask.ravel(order='F'), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
+    if not mask.ravel(order='F')[-1]:
+        return dict(size=list(mask.shape), counts=counts.tolist())
+    return dict(size=list(mask.shape), counts=counts[:-1].tolist())
+
+
+def segmentation(instance: Instance) -> Union[list, dict]:
+    if instance.crowd:
+        return uncompressed_rle(instance.mask)
+    outline = polygons(instance.mask)
+    if outline:
+        return outline
+    rle = coco_mask.encode(np.asfortranarray(instance.mask, np.uint8))
+    return dict(size=rle['size'], counts=rle['counts'].decode())
+
+
+def annotation(instance: Instance, image_id: int, index: int) -> dict:
+    """One COCO annotation; its area and box are those of its segmentation."""
+    segments = segmentation(instance)
+    height, width = instance.mask.shape
+    if isinstance(segments, list):
+        rle = coco_mask.merge(coco_mask.frPyObjects(segments, height, width))
+    elif isinstance(segments['counts'], list):
+        rle = coco_mask.frPyObjects(segments, height, width)
+    else:
+        rle = segments
+    return dict(
+        id=index,
+        image_id=image_id,
+        category_id=instance.label + 1,
+        iscrowd=int(instance.crowd),
+        segmentation=segments,
+        area=float(coco_mask.area(rle)),
+        bbox=coco_mask.toBbox(rle).tolist())
+
+
+def write_split(out: Path, split: str, count: int, size: int,
+                seed: int) -> int:
+    """Write one split's pictures and its JSON; return its number of objects.
+    """
+    folder = out / split
+    folder.mkdir(parents=True)
+    images, annotations = [], []
+    for number in trange(1, count + 1, desc=split, unit=' pictures'):
+        rng = np.random.default_rng([seed, SPLITS.index(split), number])
+        picture, instances = draw_scene(rng, size)
+        name = f'{number:012d}.jpg'
+        cv2.imwrite(
+            str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        images.append(
+            dict(id=number, file_name=name, height=size, width=size))
+        annotations += [
+            annotation(instance, number, len(annotations) + 1 + i)
+            for i, instance in enumerate(instances)
+        ]
+    (out / 'annotations').mkdir(exist_ok=True)
+    categories = [
+        dict(id=i, name=name) for i, name in enumerate(CLASSES, start=1)
+    ]
+    (out / 'annotations' / f'instances_{split}.json').write_text(
+        json.dumps(
+            dict(
+                info=dict(description='SPRNet shapes', seed=seed),
+                licenses=[],
+                images=images,
+                annotations=annotations,
+                categories=categories)))
+    return len(annotations)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('out', type=Path, help='folder to make')
+    parser.add_argument(
+        '--train', type=int, default=1000, help='training pictures (1000)')
+    parser.add_argument(
+        '--val', type=int, default=200, help='validation pictures (200)')
+    parser.add_argument(
+        '--size', type=int, default=192, help='side, in pixels (192)')
+    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    args = parser.parse_args()
+    for name, least in (('train', 1), ('val', 1), ('size', 64), ('seed', 0)):
+        if getattr(args, name) < least:
+            parser.error(f'--{name} must be at least {least}, '
+                         f'not {getattr(args, name)}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    options = {k: v for k, v in vars(args).items() if k != 'out'}
+    done = args.out / DONE
+    if done.is_file() and json.loads(done.read_text()) == options:
+        print(f'{args.out} is already there, made with the same options')
+        return
+    if args.out.exists():
+        sys.exit(f'make_shapes.py: {args.out} exists and is not this data '
+                 'set; remove it or name another folder')
+    # A killed run leaves only the folder beside it, never half a data set.
+    unfinished = args.out.with_name(args.out.name + '.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    counts = dict(train2017=args.train, val2017=args.val)
+    for split, count in counts.items():
+        objects = write_split(unfinished, split, count, args.size, args.seed)
+        print(f'{split}: {objects} objects')
+    (unfinished / DONE).write_text(json.dumps(options))
+    unfinished.rename(args.out)
+    print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    main()
