@@ -3,7 +3,7 @@
     python tools/make_shapes.py OUT
 
 writes OUT/train2017/, OUT/val2017/ and OUT/annotations/instances_*.json. The
-pictures hold textured shapes of seven classes that overlap, cover each other
+pictures hold textured shapes of six classes that overlap, cover each other
 and leave the picture, on cluttered backgrounds. The same options make the same
 data set.
 """

@@ -58,20 +58,6 @@ def _ring() -> Contours:
     return [_circle(), _circle(0.5)]
 
 
-def _crescent() -> Contours:
-    outer = np.linspace(0.25 * np.pi, 1.75 * np.pi, 48)
-    tip = _polar(1.0, outer[-1])
-    reach = np.arctan2(tip[1], tip[0] - 0.45)
-    radius = np.hypot(tip[1], tip[0] - 0.45)
-    inner = np.linspace(reach, -reach - 2 * np.pi, 48)
-    return [
-        np.concatenate([
-            _polar(1.0, outer),
-            _polar(radius, inner)[1:-1] + np.array([0.45, 0.0]),
-        ])
-    ]
-
-
 OUTLINES: Dict[str, Callable[[], Contours]] = {
     'ellipse': _ellipse,
     'triangle': _triangle,
@@ -79,7 +65,6 @@ OUTLINES: Dict[str, Callable[[], Contours]] = {
     'star': _star,
     'cross': _cross,
     'ring': _ring,
-    'crescent': _crescent,
 }
 CLASSES: Tuple[str, ...] = tuple(OUTLINES)
 
@@ -116,9 +101,17 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: int):
         cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
+def _vivid(rng: np.random.Generator) -> np.ndarray:
+    """A bright, saturated colour: one channel high, one low, one between."""
+    return rng.permutation(
+        [rng.uniform(0.8, 1), rng.uniform(0, 0.4), rng.random()])
+
+
 def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Stripes, checks, blobs or a gradient of two colours, (size, size, 3)."""
-    first, second = rng.random((2, 3))
+    """Stripes, checks, blobs or a gradient of two colours not too far apart,
+    (size, size, 3) in 0..1."""
+    first = _vivid(rng)
+    second = np.clip(first + rng.normal(0, 0.15, 3), 0, 1)
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 16)
     y, x = np.mgrid[:size, :size]
     along = (x * np.cos(angle) + y * np.sin(angle)) / period
@@ -138,11 +131,11 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Blobs of colour with lines, arcs and patches that are no shape."""
-    image = 0.2 + 0.4 * _smooth_noise(rng, size, 4) + 0.2 * _smooth_noise(
-        rng, size, size // 10)
-    for _ in range(rng.integers(4, 14)):
+    image = rng.uniform(0, 0.3) + 0.2 * _smooth_noise(
+        rng, size, 4) + 0.2 * _smooth_noise(rng, size, size // 10)
+    for _ in range(rng.integers(2, 8)):
         start, stop = rng.integers(0, size, (2, 2)).tolist()
-        colour, width = rng.random(3).tolist(), int(rng.integers(1, 4))
+        colour, width = _vivid(rng).tolist(), int(rng.integers(1, 4))
         if rng.random() < 0.5:
             cv2.line(image, start, stop, colour, width, cv2.LINE_AA)
         else:
@@ -195,9 +188,9 @@ def draw_scene(rng: np.random.Generator, size: int,
     if crowded and not empty:
         instances.append(_crowd(rng, image))
     whole_areas = [int(i.mask.sum()) for i in instances]
-    for _ in range(0 if empty else rng.integers(2, 9)):
+    for _ in range(0 if empty else rng.integers(1, 8)):
         label = int(rng.integers(len(CLASSES)))
-        radius = size * np.exp(rng.uniform(np.log(0.05), np.log(0.32)))
+        radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.36)))
         centre = rng.uniform(0, size, 2)
         contours = _place(rng, OUTLINES[CLASSES[label]](), radius, centre)
         cover = _coverage(contours, size)

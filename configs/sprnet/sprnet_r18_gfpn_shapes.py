@@ -8,7 +8,7 @@ model = dict(
         norm_eval=False,
         init_cfg=None),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
-    bbox_head=dict(num_classes=7, in_channels=64, feat_channels=64,
+    bbox_head=dict(num_classes=6, in_channels=64, feat_channels=64,
         stacked_convs=2,
         ),
     mask_head=dict(
@@ -17,10 +17,9 @@ model = dict(
 
 data_root = 'data/shapes/'
 metainfo = dict(
-    classes=('ellipse', 'triangle', 'rectangle', 'star', 'cross', 'ring',
-             'crescent'),
+    classes=('ellipse', 'triangle', 'rectangle', 'star', 'cross', 'ring'),
     palette=[(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200),
-             (245, 130, 48), (145, 30, 180), (70, 240, 240)])
+             (245, 130, 48), (145, 30, 180)])
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

@@ -6,6 +6,7 @@ on with. Exactly the names that such a history consists of are allowed here;
 whatever else a file wants to call stays refused.
 """
 import os
+import pickle
 from typing import Callable
 
 import numpy as np
@@ -24,11 +25,12 @@ def history_statistic(owner: type, name: str) -> Callable:
     """What a history's pickle calls ``getattr`` for, and nothing else.
 
     Raises:
-        ValueError: Any other attribute.
+        UnpicklingError: Any other attribute.
     """
     if owner is not HistoryBuffer or name not in STATISTICS:
-        raise ValueError(f'the checkpoint asks for {name!r} of {owner!r}, '
-                         'which no mmengine checkpoint does')
+        raise pickle.UnpicklingError(
+            f'the checkpoint asks for {name!r} of {owner!r}, which no '
+            'checkpoint of mmengine does')
     return getattr(HistoryBuffer, name)
 
 

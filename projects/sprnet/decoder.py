@@ -16,16 +16,18 @@ def double(x: Tensor, deconv: nn.ConvTranspose2d) -> Tensor:
         (P, 4 * M, C_out) in tree order: the four children of a cell (upper
         left, upper right, lower left, lower right) follow each other.
     """
+    cells = x.shape[1]
     weight = deconv.weight.permute(2, 3, 1, 0).flatten(0, 2)
     x = F.linear(x, weight, deconv.bias.repeat(4))
-    return x.view(len(x), -1, deconv.out_channels)
+    return x.view(len(x), 4 * cells, deconv.out_channels)
 
 
 def tree_to_grid(x: Tensor, depth: int) -> Tensor:
     """(P, 4 ** depth) in tree order -> (P, 2 ** depth, 2 ** depth)."""
-    x = x.view(-1, *[2] * (2 * depth))
+    pixels = len(x)
+    x = x.view(pixels, *[2] * (2 * depth))
     rows, columns = range(1, 2 * depth, 2), range(2, 2 * depth + 1, 2)
-    return x.permute(0, *rows, *columns).reshape(-1, 2**depth, 2**depth)
+    return x.permute(0, *rows, *columns).reshape(pixels, 2**depth, 2**depth)
 
 
 @MODELS.register_module()
@@ -79,6 +81,7 @@ class SinglePixelDecoder(BaseModule):
         return 2**len(self.deconvs)
 
     def init_weights(self) -> None:
+        super().init_weights()
         # PyTorch's default loses two orders of magnitude over five layers.
         # Windows do not overlap, so a cell's fan-in is C_in alone.
         for i, deconv in enumerate(self.deconvs):
@@ -88,7 +91,6 @@ class SinglePixelDecoder(BaseModule):
             nn.init.zeros_(deconv.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
-        super().init_weights()
 
     def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Pixels' vectors to the logits of their masks.

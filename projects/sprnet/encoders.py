@@ -76,7 +76,7 @@ class MultiScaleFusion(BaseModule):
             window = rows.index_select(0, taps.flatten())
             codes.append(
                 F.linear(
-                    window.view(len(pixels), -1),
+                    window.view(len(pixels), kernel**2 * rows.shape[1]),
                     conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias))
         return torch.cat(codes, dim=1).relu()
 
@@ -120,8 +120,8 @@ class ConsecutiveConvs(BaseModule):
         taps = window_rows(images, pixels, pyramid_sizes(feats), side, 1,
                            len(feats[0]))
         x = rows.index_select(0, taps.flatten())
-        x = x.view(len(pixels), side, side, -1).permute(0, 3, 1, 2)
-        inside = (taps != len(rows) - 1).view(-1, 1, side, side)
+        x = x.view(len(pixels), side, side, rows.shape[1]).permute(0, 3, 1, 2)
+        inside = (taps != len(rows) - 1).view(len(pixels), 1, side, side)
         for conv in self.convs:
             # What a dense layer pads with zeros is no output of the layer
             # before, so it must be zero here, not ReLU of the bias.

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmcv.cnn import DepthwiseSeparableConvModule
 from mmdet.models.necks import FPN
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 
@@ -92,7 +92,7 @@ class GFPN(FPN):
                 raise ValueError(f'GFPN: {option}={value!r} is none of '
                                  f'{", ".join(map(repr, allowed))}')
         merges = len(self.lateral_convs) - 1
-        self.gates = nn.ModuleList(
+        self.gates = ModuleList(
             Gate(self.out_channels, gate, gate_init)
             for _ in range(min(merges, 1) if share_gate else merges))
 

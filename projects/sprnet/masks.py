@@ -22,12 +22,12 @@ def mask_targets(masks: Union[BitmapMasks, PolygonMasks], boxes: Tensor,
         (G, size, size) of 0. and 1., on the boxes' device.
     """
     targets = [boxes.new_zeros(0, size, size)]
-    for part in np.split(
-            np.arange(len(boxes)), range(MASKS_AT_ONCE, len(boxes),
-                                         MASKS_AT_ONCE)):
-        crops = masks[part].crop_and_resize(boxes[part].cpu().numpy(),
-                                            (size, size),
-                                            np.arange(len(part)), boxes.device)
+    for first in range(0, len(boxes), MASKS_AT_ONCE):
+        part = slice(first, first + MASKS_AT_ONCE)
+        part_boxes = boxes[part].cpu().numpy()
+        crops = masks[part].crop_and_resize(part_boxes, (size, size),
+                                            np.arange(len(part_boxes)),
+                                            boxes.device)
         targets.append(crops.to_tensor(boxes.dtype, boxes.device))
     return torch.cat(targets)
 

@@ -1,0 +1,45 @@
+import pytest
+import torch
+from helpers import all_pixels, at_all_pixels, pyramid
+
+from projects.sprnet.pyramid import flatten_pyramid, locate, window_rows
+
+SIZES = [(5, 7), (3, 4), (1, 2), (1, 1)]
+
+
+def test_rows_are_the_pixels_level_by_level_and_row_by_row():
+    feats = pyramid(SIZES)
+    rows = flatten_pyramid(feats)
+    assert torch.equal(rows[:-1], at_all_pixels(feats))
+    assert not rows[-1].any()
+
+
+def test_locate_is_the_inverse_of_laying_out():
+    _, pixels = all_pixels(SIZES, 1)
+    expected = [(level, y, x) for level, (h, w) in enumerate(SIZES)
+                for y in range(h) for x in range(w)]
+    found = torch.stack(locate(pixels, SIZES), dim=1)
+    assert [tuple(p) for p in found.tolist()] == expected
+
+
+@pytest.mark.parametrize('kernel', [1, 3, 5])
+@pytest.mark.parametrize('dilation', [1, 2, 6])
+def test_windows_against_loops(kernel, dilation):
+    batch = 2
+    images, pixels = all_pixels(SIZES, batch)
+    rows = window_rows(images, pixels, SIZES, kernel, dilation, batch)
+    length = len(pixels) // batch
+    place = {}
+    for level, (h, w) in enumerate(SIZES):
+        for y in range(h):
+            for x in range(w):
+                place[level, y, x] = len(place)
+    reach = [i * dilation for i in range(-(kernel // 2), kernel // 2 + 1)]
+    for n in range(batch):
+        for (level, y, x), pixel in place.items():
+            expected = [
+                n * length + place[level, y + dy, x + dx]
+                if (level, y + dy, x + dx) in place else batch * length
+                for dy in reach for dx in reach
+            ]
+            assert rows[n * length + pixel].tolist() == expected

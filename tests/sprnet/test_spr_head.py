@@ -1,0 +1,117 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import SHAPES_CONFIG, build_model, sample
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from projects.sprnet.masks import mask_targets
+from projects.sprnet.pixels import positive_pixels
+
+
+@pytest.fixture
+def model():
+    return build_model()
+
+
+def feats_of(model, batch, size=(128, 128)):
+    torch.manual_seed(1)
+    return model.extract_feat(torch.randn(batch, 3, *size))
+
+
+def losses_of(model, samples, size=(128, 128)):
+    loss = model.mask_head.loss(
+        feats_of(model, len(samples), size), samples)['loss_mask']
+    loss.backward()
+    return loss
+
+
+BOXES = [[24., 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
+
+
+def test_loss_against_every_pixel_on_its_own(model):
+    samples = [sample(BOXES, [0, 3, 6]), sample(BOXES[:1], [2])]
+    head, feats = model.mask_head, feats_of(model, 2)
+    anchors = torch.cat(
+        head.anchor_generator.grid_priors([f.shape[-2:] for f in feats],
+                                          device='cpu')).view(-1, 9, 4)
+    cells = []
+    for n, one in enumerate(samples):
+        gt = one.gt_instances
+        targets = mask_targets(gt.masks, gt.bboxes, 32)
+        for pixel, instance in zip(
+                *positive_pixels(anchors, gt.bboxes, threshold=0.7)):
+            code = head.encoder(feats, torch.tensor([n]), pixel[None])
+            logits = head.decoder(code, gt.labels[instance][None])[0]
+            cells.append(
+                F.binary_cross_entropy(logits.sigmoid(), targets[instance]))
+    assert len(cells) > 3
+    loss = head.loss(feats, samples)['loss_mask']
+    torch.testing.assert_close(loss, torch.stack(cells).mean())
+
+
+def test_only_the_objects_classes_learn(model):
+    losses_of(model, [sample(BOXES[:2], [1, 4])])
+    grad = model.mask_head.decoder.classifier.weight.grad.flatten(1)
+    assert grad.abs().sum(1).nonzero()[:, 0].tolist() == [1, 4]
+
+
+@pytest.mark.parametrize('samples', [
+    [sample([], [])],
+    [sample([], []), sample([[50, 50, 53, 53]], [0])],
+], ids=['no object', 'no positive pixel'])
+def test_without_positive_pixels_the_loss_is_zero_and_reaches_all(
+        model, samples):
+    loss = losses_of(model, samples)
+    assert loss.item() == 0
+    for name, parameter in model.mask_head.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+
+
+def test_crowds_are_never_targets(model):
+    crowd = sample([], [], crowds=BOXES)
+    assert losses_of(model, [crowd]).item() == 0
+
+
+def test_anchors_in_the_batchs_padding_are_never_positive(model):
+    one = sample(BOXES, [0, 1, 2])
+    one.set_metainfo(dict(pad_shape=(32, 32)))
+    assert losses_of(model, [one]).item() == 0
+
+
+def test_a_single_pixel_map(model):
+    head = model.mask_head
+    feats = [torch.randn(1, 64, 1, 1) for _ in range(5)]
+    loss = head.loss(feats, [sample([[-16, -16, 16, 16]], [0], (128, 128))])
+    assert torch.isfinite(loss['loss_mask']) and loss['loss_mask'] > 0
+
+
+def test_a_thousand_instances(model):
+    torch.manual_seed(0)
+    corner = torch.rand(1000, 2) * 90
+    boxes = torch.cat([corner, corner + 34], dim=1).tolist()
+    loss = losses_of(model, [sample(boxes, [i % 7 for i in range(1000)])])
+    assert torch.isfinite(loss) and loss > 0
+
+
+@pytest.mark.parametrize('options,message', [
+    ({'test_cfg.mask_thr_binary': 1.5}, 'mask_thr_binary=1.5 must lie'),
+    ({'mask_head.sampler.threshold': 2}, 'threshold=2'),
+    ({'mask_head.decoder.channels': 0}, 'channels=0'),
+])
+def test_wrong_options_are_named_when_the_model_is_built(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(**options)
+
+
+def test_levels_of_different_anchors_are_refused():
+    head = Config.fromfile(SHAPES_CONFIG).model.mask_head
+    head.anchor_generator = dict(
+        type='SSDAnchorGenerator',
+        strides=[8, 16],
+        ratios=[[2], [2, 3]],
+        min_sizes=[16, 32],
+        max_sizes=[32, 64])
+    with pytest.raises(ValueError, match='equally many anchors'):
+        MODELS.build(dict(head, num_classes=7, in_channels=64))

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Train on several GPUs, or CPU ranks where there is no GPU:
+#   tools/dist_train.sh CONFIG GPUS [options of train.py]
+# On several nodes, on each with its own NODE_RANK:
+#   NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_train.sh CONFIG GPUS
+set -eu
+if [ $# -lt 2 ]; then
+    echo "usage: $0 CONFIG GPUS [options of train.py]" >&2
+    exit 2
+fi
+config=$1 gpus=$2
+shift 2
+exec "$(dirname "$0")/launch.sh" "$gpus" train.py "$config" "$@"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Start ranks of a tool with torch's launcher: launch.sh RANKS SCRIPT ARGUMENTS
+# NNODES, NODE_RANK, MASTER_ADDR, PORT and PYTHON come from the environment.
+set -eu
+ranks=$1 script=$2
+shift 2
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" \
+    --node-rank="${NODE_RANK:-0}" \
+    --nproc-per-node="$ranks" \
+    --master-addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master-port="${PORT:-29500}" \
+    "$(dirname "$0")/$script" "$@" --launcher pytorch

@@ -1,0 +1,111 @@
+"""Run one of MMDetection's own command-line tools on this repository.
+
+The tools that the mmdet package brings are run as they are; what is added is
+what they lack: this repository's modules on the import path from any working
+directory, ranks on machines without a GPU, one option to move a data set, and
+a sentence instead of a traceback for a file that is missing or refused.
+"""
+import os
+import pickle
+import runpy
+import sys
+from pathlib import Path
+from typing import Any, Iterator, List, Tuple
+
+import mmdet
+import torch
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+CFG_OPTIONS = '--cfg-options'
+
+
+def main(script: str) -> None:
+    """Run ``script`` of mmdet's tools with this process's arguments."""
+    # In front: another package called `projects` may be installed.
+    sys.path.insert(0, str(ROOT))
+    argv = sys.argv[1:]
+    sys.argv[1:] = with_options(argv, moved_data(argv) + cpu_ranks(argv))
+    tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / script
+    try:
+        runpy.run_path(str(tool), run_name='__main__')
+    except FileNotFoundError as error:
+        sys.exit(f'{script}: {error} (data elsewhere? '
+                 f'{CFG_OPTIONS} data_root=FOLDER)')
+    except pickle.UnpicklingError as error:
+        sys.exit(f'{script}: a checkpoint was refused, for it holds more than '
+                 f'weights and a log, or is damaged: {reason(error)}')
+
+
+def reason(error: pickle.UnpicklingError) -> str:
+    """The line of torch's page-long message that says what is wrong."""
+    lines = str(error).splitlines()
+    return next((line.strip() for line in lines if 'WeightsUnpickler' in line),
+                lines[0])
+
+
+def with_options(argv: List[str], options: List[str]) -> List[str]:
+    """Arguments with more config options, over which the given ones win."""
+    if not options:
+        return argv
+    if CFG_OPTIONS not in argv:
+        return argv + [CFG_OPTIONS] + options
+    place = argv.index(CFG_OPTIONS) + 1
+    return argv[:place] + options + argv[place:]
+
+
+def moved_data(argv: List[str]) -> List[str]:
+    """What ``data_root=FOLDER`` among the config options stands for.
+
+    A config spells its ``data_root`` out in each of its data sets and metrics,
+    where mmengine's options no longer find it. Each of those paths is given
+    the new root.
+    """
+    roots = [a.split('=', 1)[1] for a in argv if a.startswith('data_root=')]
+    configs = [a for a in argv if a.endswith('.py')]
+    if not roots or not configs:
+        return []
+    config = Config.fromfile(configs[0], import_custom_modules=False)
+    new, old = os.path.join(roots[-1], ''), config.get('data_root')
+    if old is None:
+        sys.exit(f'{configs[0]} has no data_root; name the options it has')
+    return [
+        f'{key}={new}{value[len(old):]}'
+        for key, value in leaves(config.to_dict())
+        if isinstance(value, str) and value.startswith(old)
+    ]
+
+
+def leaves(node: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
+    """Dotted keys and values of everything in nested dicts and lists."""
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
+        yield key, node
+        return
+    for name, value in items:
+        yield from leaves(value, f'{key}.{name}' if key else str(name))
+
+
+def cpu_ranks(argv: List[str]) -> List[str]:
+    """Start the process group of a launched rank that has no GPU.
+
+    mmengine would pick a GPU for it, and wrap the model for that GPU.
+
+    Returns:
+        The options for a wrapper without a device.
+    """
+    launched = any(a.startswith('--launcher') for a in argv)
+    if not launched or torch.cuda.is_available():
+        return []
+    if 'RANK' not in os.environ:
+        sys.exit('no GPU found: without one, ranks are started by '
+                 'tools/dist_train.sh or tools/dist_test.sh')
+    torch.distributed.init_process_group('gloo')
+    return [
+        'model_wrapper_cfg.type=MMDistributedDataParallel',
+        'model_wrapper_cfg.device_ids=None',
+        'model_wrapper_cfg.broadcast_buffers=False'
+    ]

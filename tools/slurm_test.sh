@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Test under Slurm:
+#   GPUS=8 tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options]
+# The environment as for slurm_train.sh.
+set -eu
+if [ $# -lt 4 ]; then
+    echo "usage: $0 PARTITION JOB_NAME CONFIG CHECKPOINT [options]" >&2
+    exit 2
+fi
+partition=$1 job=$2 config=$3 checkpoint=$4
+shift 4
+exec "$(dirname "$0")/slurm.sh" "$partition" "$job" \
+    test.py "$config" "$checkpoint" "$@"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Train under Slurm:
+#   GPUS=16 tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options]
+# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS come from the environment.
+set -eu
+if [ $# -lt 4 ]; then
+    echo "usage: $0 PARTITION JOB_NAME CONFIG WORK_DIR [options]" >&2
+    exit 2
+fi
+partition=$1 job=$2 config=$3 work_dir=$4
+shift 4
+exec "$(dirname "$0")/slurm.sh" "$partition" "$job" \
+    train.py "$config" --work-dir "$work_dir" "$@"
