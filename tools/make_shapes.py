@@ -123,7 +123,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, help='folder to make')
     parser.add_argument(
-        '--train', type=int, default=1000, help='training pictures (1000)')
+        '--train', type=int, default=1200, help='training pictures (1200)')
     parser.add_argument(
         '--val', type=int, default=200, help='validation pictures (200)')
     parser.add_argument(

@@ -33,15 +33,19 @@ def main(script: str) -> None:
         sys.exit(f'{script}: {error} (data elsewhere? '
                  f'{CFG_OPTIONS} data_root=FOLDER)')
     except pickle.UnpicklingError as error:
-        sys.exit(f'{script}: a checkpoint was refused, for it holds more than '
-                 f'weights and a log, or is damaged: {reason(error)}')
+        sys.exit(refused(script, error))
 
 
-def reason(error: pickle.UnpicklingError) -> str:
-    """The line of torch's page-long message that says what is wrong."""
-    lines = str(error).splitlines()
-    return next((line.strip() for line in lines if 'WeightsUnpickler' in line),
-                lines[0])
+def refused(script: str, error: pickle.UnpicklingError) -> str:
+    """A sentence for a checkpoint that torch would not load.
+
+    Of torch's page-long message, the line that says what is wrong.
+    """
+    lines = str(error).splitlines() or ['']
+    why = next((line.strip() for line in lines if 'WeightsUnpickler' in line),
+               lines[0])
+    return (f'{script}: the checkpoint was refused, for it holds more than '
+            f'weights and a log, or is damaged: {why}')
 
 
 def with_options(argv: List[str], options: List[str]) -> List[str]:

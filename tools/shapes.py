@@ -71,8 +71,8 @@ CLASSES: Tuple[str, ...] = tuple(OUTLINES)
 
 def _place(rng: np.random.Generator, contours: Contours, radius: float,
            centre: np.ndarray) -> Contours:
-    """Stretch, rotate, scale and move an outline of unit radius."""
-    angle = rng.uniform(0, 2 * np.pi)
+    """Stretch, turn by up to 30 degrees, scale and move a unit outline."""
+    angle = rng.uniform(-np.pi / 6, np.pi / 6)
     rotation = np.array([[np.cos(angle), -np.sin(angle)],
                          [np.sin(angle), np.cos(angle)]])
     stretch = (1.0, rng.uniform(0.65, 1.0))
@@ -168,7 +168,7 @@ def _crowd(rng: np.random.Generator, image: np.ndarray) -> Instance:
 
 def draw_scene(rng: np.random.Generator, size: int,
                min_area: int = 40,
-               min_visible: float = 0.3) -> Tuple[np.ndarray, List[Instance]]:
+               min_visible: float = 0.4) -> Tuple[np.ndarray, List[Instance]]:
     """Draw one picture.
 
     Args:
@@ -188,9 +188,9 @@ def draw_scene(rng: np.random.Generator, size: int,
     if crowded and not empty:
         instances.append(_crowd(rng, image))
     whole_areas = [int(i.mask.sum()) for i in instances]
-    for _ in range(0 if empty else rng.integers(1, 8)):
+    for _ in range(0 if empty else rng.integers(1, 6)):
         label = int(rng.integers(len(CLASSES)))
-        radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.36)))
+        radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.38)))
         centre = rng.uniform(0, size, 2)
         contours = _place(rng, OUTLINES[CLASSES[label]](), radius, centre)
         cover = _coverage(contours, size)

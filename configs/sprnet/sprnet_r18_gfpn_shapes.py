@@ -1,5 +1,6 @@
 # SPRNet on the data set of tools/make_shapes.py, from scratch, for 2 CPU cores
 _base_ = './sprnet_r50_gfpn_1x_coco.py'
+norm_cfg = dict(type='GN', num_groups=8)
 model = dict(
     backbone=dict(
         depth=18,
@@ -7,12 +8,18 @@ model = dict(
         frozen_stages=-1,
         norm_eval=False,
         init_cfg=None),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
-    bbox_head=dict(num_classes=6, in_channels=64, feat_channels=64,
+    neck=dict(
+        in_channels=[32, 64, 128, 256],
+        out_channels=64,
+        norm_cfg=norm_cfg),
+    bbox_head=dict(
+        num_classes=6,
+        in_channels=64,
+        feat_channels=64,
         stacked_convs=2,
-        ),
+        norm_cfg=norm_cfg),
     mask_head=dict(
-        encoder=dict(channels=(64, 32, 32, 32)),
+        encoder=dict(channels=(96, 64, 64, 64)),
         decoder=dict(channels=64)))
 
 data_root = 'data/shapes/'
@@ -20,15 +27,17 @@ metainfo = dict(
     classes=('ellipse', 'triangle', 'rectangle', 'star', 'cross', 'ring'),
     palette=[(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200),
              (245, 130, 48), (145, 30, 180)])
+resize = dict(type='Resize', scale=(192, 192), keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    resize,
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(192, 192), keep_ratio=True),
+    resize,
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
@@ -36,7 +45,7 @@ test_pipeline = [
                    'scale_factor')),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     dataset=dict(
         data_root=data_root, metainfo=metainfo, pipeline=train_pipeline))
@@ -50,11 +59,11 @@ val_evaluator = dict(
     ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
-max_epochs = 16
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+max_epochs = 15
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 optim_wrapper = dict(
     optimizer=dict(
-        _delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
+        _delete_=True, type='AdamW', lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
@@ -66,3 +75,4 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True),
 ]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

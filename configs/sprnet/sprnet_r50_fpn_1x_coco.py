@@ -1,8 +1,7 @@
 _base_ = [
     './_base_/models/sprnet_r50_fpn.py',
-    'mmdet::_base_/datasets/coco_instance.py',
+    './_base_/datasets/coco_instance.py',
     'mmdet::_base_/schedules/schedule_1x.py',
-    'mmdet::_base_/default_runtime.py',
+    './_base_/default_runtime.py',
 ]
 optim_wrapper = dict(optimizer=dict(lr=0.01))  # of mmdet's RetinaNet
-custom_hooks = [dict(type='NumClassCheckHook')]

@@ -3,14 +3,15 @@ from .checkpoints import allow_mmengine_checkpoints
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
+from .hooks import EpochSeedHook
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
 from .spr_head import SPRHead
 from .sprnet import SPRNet
 
 __all__ = [
-    'ConsecutiveConvs', 'EveryObjectPixelSampler', 'GFPN', 'MultiScaleFusion',
-    'OverlapPixelSampler', 'PooledGFPN', 'SPRHead', 'SPRNet',
-    'ShortcutPixelDecoder', 'SinglePixelDecoder'
+    'ConsecutiveConvs', 'EpochSeedHook', 'EveryObjectPixelSampler', 'GFPN',
+    'MultiScaleFusion', 'OverlapPixelSampler', 'PooledGFPN', 'SPRHead',
+    'SPRNet', 'ShortcutPixelDecoder', 'SinglePixelDecoder'
 ]
 
 allow_mmengine_checkpoints()

@@ -1,0 +1,36 @@
+# make demo | make test | make lint | make setup
+#
+#   STACK=onedl            the maintained forks instead of OpenMMLab's releases
+#   PYTHON=/path/to/python the Python to make the environment with
+#   VENV=                  (empty) make none, use PYTHON as it is
+#   TESTS="tests/tools -k resume"   what `make test` runs
+
+PYTHON ?= python3
+STACK ?= stock
+TESTS ?= tests
+
+ifeq ($(STACK),stock)
+VENV ?= .venv
+REQUIREMENTS := requirements.txt
+else ifeq ($(STACK),onedl)
+VENV ?= .venv-onedl
+REQUIREMENTS := requirements-onedl.txt
+else
+$(error STACK=$(STACK) is neither "stock" nor "onedl")
+endif
+
+RUN := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
+
+.PHONY: setup demo test lint
+
+setup:
+	@$(if $(VENV),tools/setup.sh "$(PYTHON)" "$(VENV)" $(REQUIREMENTS),true)
+
+demo: setup
+	@"$(RUN)" tools/demo.py
+
+test: setup
+	@"$(RUN)" -m pytest $(TESTS)
+
+lint: setup
+	@"$(RUN)" -m ruff check .

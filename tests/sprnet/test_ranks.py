@@ -1,0 +1,70 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sprnet.two_ranks import model_and_data
+
+SCRIPT = Path(__file__).with_name('two_ranks.py')
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """Two gloo ranks, of which the second sees no object."""
+    out = tmp_path_factory.mktemp('ranks')
+    subprocess.run([
+        sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2',
+        '--master-port=29613', SCRIPT, out
+    ], check=True, timeout=300)
+    return [torch.load(out / f'rank{rank}.pth') for rank in range(2)]
+
+
+def gradients(*losses):
+    """Of the sum of losses, by weight."""
+    model, images, samples = model_and_data()
+    total = sum(loss(model, images, samples) for loss in losses)
+    total.backward()
+    return {k: p.grad for k, p in model.named_parameters()}
+
+
+def test_both_ranks_end_in_the_same_weights(ranks):
+    first, second = (rank['weights'] for rank in ranks)
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+    assert ranks[0]['loss_mask'] > 0 and ranks[1]['loss_mask'] == 0
+
+
+def test_mask_gradients_are_those_of_the_joined_batch(ranks):
+    """Exactly: the loss counts the pixels of all ranks together."""
+
+    def joined(model, images, samples):
+        return model(images, samples, mode='loss')['loss_mask']
+
+    expected = gradients(joined)
+    for key, grad in ranks[0]['grads'].items():
+        if key.startswith('mask_head.'):
+            torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=1e-4)
+
+
+def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(ranks):
+    """The stock RetinaHead divides each rank's box losses by that rank's own
+    number of positive anchors, so theirs is a mean over ranks, not the joined
+    batch's; the mask loss is the joined batch's."""
+
+    def masks(model, images, samples):
+        return model(images, samples, mode='loss')['loss_mask']
+
+    def boxes(model, images, samples):
+        total = 0
+        for rank in range(2):
+            losses = model(
+                images[rank:rank + 1], samples[rank:rank + 1], mode='loss')
+            del losses['loss_mask']
+            total = total + model.parse_losses(losses)[0] / 2
+        return total
+
+    expected = gradients(masks, boxes)
+    for key, grad in ranks[0]['grads'].items():
+        torch.testing.assert_close(
+            grad, expected[key], atol=1e-5, rtol=1e-3, msg=key)

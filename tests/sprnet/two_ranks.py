@@ -1,0 +1,49 @@
+"""What each rank of test_ranks.py runs: one training step, its results saved.
+
+    python -m torch.distributed.run --nproc-per-node 2 two_ranks.py OUT
+"""
+import sys
+from pathlib import Path
+
+sys.path[:0] = map(str, (Path(__file__).parents[1], Path(__file__).parents[2]))
+
+import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
+from helpers import build_model, sample  # noqa: E402
+from mmengine.model import MMDistributedDataParallel  # noqa: E402
+
+
+def model_and_data():
+    """A model whose batch norms are fixed, and an image for each rank: one
+    with three objects, one with none."""
+    model = build_model(**{'backbone.norm_eval': True}).train()
+    torch.manual_seed(5)
+    images = torch.randn(2, 3, 128, 128)
+    samples = [
+        sample([[24, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]],
+               [0, 3, 5]),
+        sample([], []),
+    ]
+    return model, images, samples
+
+
+def main(out: Path) -> None:
+    dist.init_process_group('gloo')
+    rank = dist.get_rank()
+    model, images, samples = model_and_data()
+    wrapped = MMDistributedDataParallel(model, device_ids=None)
+    losses = wrapped(images[rank:rank + 1], samples[rank:rank + 1],
+                     mode='loss')
+    model.parse_losses(losses)[0].backward()
+    grads = {k: p.grad.clone() for k, p in model.named_parameters()}
+    torch.optim.SGD(model.parameters(), lr=0.01).step()
+    torch.save(
+        dict(
+            grads=grads,
+            weights=model.state_dict(),
+            loss_mask=losses['loss_mask'].detach()), out / f'rank{rank}.pth')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]))
