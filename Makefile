@@ -34,3 +34,4 @@ test: setup
 
 lint: setup
 	@"$(RUN)" -m ruff check .
+	@"$(RUN)" -m ruff format --check .

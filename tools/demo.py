@@ -3,6 +3,7 @@
 Run by `make demo`. What is already there is not made again, and a training
 that was stopped goes on from its last epoch.
 """
+
 import argparse
 import json
 import os
@@ -34,22 +35,26 @@ def figures(work_dir: Path) -> Dict[str, float]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         '--data',
         type=Path,
         default=Path('data/shapes'),
-        help='folder of the shapes (data/shapes)')
+        help='folder of the shapes (data/shapes)',
+    )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
-        help='folder of checkpoints, logs and pictures (work_dirs/demo)')
+        help='folder of checkpoints, logs and pictures (work_dirs/demo)',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
-        help='options of the config, as for train.py')
+        help='options of the config, as for train.py',
+    )
     return parser.parse_args()
 
 
@@ -63,15 +68,27 @@ def main() -> None:
     run('tools/train.py', CONFIG, '--work-dir', work_dir, '--resume', *options)
     checkpoint = Path((work_dir / 'last_checkpoint').read_text())
     pictures = work_dir / 'pictures'
-    run('tools/test.py', CONFIG, checkpoint, '--work-dir', work_dir / 'test',
-        '--show-dir', pictures, *options)
+    run(
+        'tools/test.py',
+        CONFIG,
+        checkpoint,
+        '--work-dir',
+        work_dir / 'test',
+        '--show-dir',
+        pictures,
+        *options,
+    )
 
     measured = figures(work_dir / 'test')
     print('\nOn the held-out shapes:')
     for name, kind in (('box', 'bbox'), ('mask', 'segm')):
-        print(f'  {name:4} AP {measured[f"coco/{kind}_mAP"]:.3f}'
-              f'   AP50 {measured[f"coco/{kind}_mAP_50"]:.3f}'
-              f'   AP75 {measured[f"coco/{kind}_mAP_75"]:.3f}')
+        if f'coco/{kind}_mAP' not in measured:
+            sys.exit('  nothing was detected; was it trained long enough?')
+        print(
+            f'  {name:4} AP {measured[f"coco/{kind}_mAP"]:.3f}'
+            f'   AP50 {measured[f"coco/{kind}_mAP_50"]:.3f}'
+            f'   AP75 {measured[f"coco/{kind}_mAP_75"]:.3f}'
+        )
     log = max(work_dir.glob('*/*.log'), key=lambda p: p.stat().st_mtime)
     python = os.path.relpath(sys.executable)
     print(f"""

@@ -7,6 +7,7 @@ pictures hold textured shapes of six classes that overlap, cover each other
 and leave the picture, on cluttered backgrounds. The same options make the same
 data set.
 """
+
 import argparse
 import json
 import shutil
@@ -32,8 +33,9 @@ def polygons(mask: np.ndarray, grid: int = 4) -> List[List[float]]:
     so that it runs along the pixels' edges and not through their centres.
     """
     fine = np.kron(mask, np.ones((grid, grid), np.uint8)).astype(np.uint8)
-    contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP,
-                                           cv2.CHAIN_APPROX_SIMPLE)
+    contours, hierarchy = cv2.findContours(
+        fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
     if (hierarchy[0, :, 3] >= 0).any():
         return []
     simple = [cv2.approxPolyDP(c, 0.4 * grid, closed=True) for c in contours]
@@ -43,14 +45,12 @@ def polygons(mask: np.ndarray, grid: int = 4) -> List[List[float]]:
 
 
 def uncompressed_rle(mask: np.ndarray) -> dict:
-    """COCO's RLE of a crowd: run lengths, background first, column by column.
-    """
-    flat = np.concatenate([[False], mask.ravel(order='F'), [False]])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
-    if not mask.ravel(order='F')[-1]:
-        return dict(size=list(mask.shape), counts=counts.tolist())
-    return dict(size=list(mask.shape), counts=counts[:-1].tolist())
+    """COCO's RLE of a crowd: lengths of runs down the columns, background
+    first."""
+    flat = mask.ravel(order='F')
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff([0, *edges, flat.size]).tolist()
+    return dict(size=list(mask.shape), counts=[0] * bool(flat[0]) + counts)
 
 
 def segmentation(instance: Instance) -> Union[list, dict]:
@@ -80,13 +80,14 @@ def annotation(instance: Instance, image_id: int, index: int) -> dict:
         iscrowd=int(instance.crowd),
         segmentation=segments,
         area=float(coco_mask.area(rle)),
-        bbox=coco_mask.toBbox(rle).tolist())
+        bbox=coco_mask.toBbox(rle).tolist(),
+    )
 
 
-def write_split(out: Path, split: str, count: int, size: int,
-                seed: int) -> int:
-    """Write one split's pictures and its JSON; return its number of objects.
-    """
+def write_split(
+    out: Path, split: str, count: int, size: int, seed: int
+) -> int:
+    """Write one split's pictures and JSON; return its number of objects."""
     folder = out / split
     folder.mkdir(parents=True)
     images, annotations = [], []
@@ -95,9 +96,9 @@ def write_split(out: Path, split: str, count: int, size: int,
         picture, instances = draw_scene(rng, size)
         name = f'{number:012d}.jpg'
         cv2.imwrite(
-            str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-        images.append(
-            dict(id=number, file_name=name, height=size, width=size))
+            str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]
+        )
+        images.append(dict(id=number, file_name=name, height=size, width=size))
         annotations += [
             annotation(instance, number, len(annotations) + 1 + i)
             for i, instance in enumerate(instances)
@@ -113,27 +114,35 @@ def write_split(out: Path, split: str, count: int, size: int,
                 licenses=[],
                 images=images,
                 annotations=annotations,
-                categories=categories)))
+                categories=categories,
+            )
+        )
+    )
     return len(annotations)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('out', type=Path, help='folder to make')
     parser.add_argument(
-        '--train', type=int, default=1200, help='training pictures (1200)')
+        '--train', type=int, default=2200, help='training pictures (2200)'
+    )
     parser.add_argument(
-        '--val', type=int, default=200, help='validation pictures (200)')
+        '--val', type=int, default=200, help='validation pictures (200)'
+    )
     parser.add_argument(
-        '--size', type=int, default=192, help='side, in pixels (192)')
+        '--size', type=int, default=192, help='side, in pixels (192)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='(0)')
     args = parser.parse_args()
     for name, least in (('train', 1), ('val', 1), ('size', 64), ('seed', 0)):
         if getattr(args, name) < least:
-            parser.error(f'--{name} must be at least {least}, '
-                         f'not {getattr(args, name)}')
+            parser.error(
+                f'--{name} must be at least {least}, not {getattr(args, name)}'
+            )
     return args
 
 
@@ -145,8 +154,10 @@ def main() -> None:
         print(f'{args.out} is already there, made with the same options')
         return
     if args.out.exists():
-        sys.exit(f'make_shapes.py: {args.out} exists and is not this data '
-                 'set; remove it or name another folder')
+        sys.exit(
+            f'make_shapes.py: {args.out} exists and is not this data '
+            'set; remove it or name another folder'
+        )
     # A killed run leaves only the folder beside it, never half a data set.
     unfinished = args.out.with_name(args.out.name + '.unfinished')
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,6 +5,7 @@ what they lack: this repository's modules on the import path from any working
 directory, ranks on machines without a GPU, one option to move a data set, and
 a sentence instead of a traceback for a file that is missing or refused.
 """
+
 import os
 import pickle
 import runpy
@@ -30,8 +31,10 @@ def main(script: str) -> None:
     try:
         runpy.run_path(str(tool), run_name='__main__')
     except FileNotFoundError as error:
-        sys.exit(f'{script}: {error} (data elsewhere? '
-                 f'{CFG_OPTIONS} data_root=FOLDER)')
+        sys.exit(
+            f'{script}: {error} (data elsewhere? '
+            f'{CFG_OPTIONS} data_root=FOLDER)'
+        )
     except pickle.UnpicklingError as error:
         sys.exit(refused(script, error))
 
@@ -42,10 +45,14 @@ def refused(script: str, error: pickle.UnpicklingError) -> str:
     Of torch's page-long message, the line that says what is wrong.
     """
     lines = str(error).splitlines() or ['']
-    why = next((line.strip() for line in lines if 'WeightsUnpickler' in line),
-               lines[0])
-    return (f'{script}: the checkpoint was refused, for it holds more than '
-            f'weights and a log, or is damaged: {why}')
+    why = next(
+        (line.strip() for line in lines if 'WeightsUnpickler' in line),
+        lines[0],
+    )
+    return (
+        f'{script}: the checkpoint was refused, for it holds more than '
+        f'weights and a log, or is damaged: {why}'
+    )
 
 
 def with_options(argv: List[str], options: List[str]) -> List[str]:
@@ -74,7 +81,7 @@ def moved_data(argv: List[str]) -> List[str]:
     if old is None:
         sys.exit(f'{configs[0]} has no data_root; name the options it has')
     return [
-        f'{key}={new}{value[len(old):]}'
+        f'{key}={new}{value[len(old) :]}'
         for key, value in leaves(config.to_dict())
         if isinstance(value, str) and value.startswith(old)
     ]
@@ -105,11 +112,13 @@ def cpu_ranks(argv: List[str]) -> List[str]:
     if not launched or torch.cuda.is_available():
         return []
     if 'RANK' not in os.environ:
-        sys.exit('no GPU found: without one, ranks are started by '
-                 'tools/dist_train.sh or tools/dist_test.sh')
+        sys.exit(
+            'no GPU found: without one, ranks are started by '
+            'tools/dist_train.sh or tools/dist_test.sh'
+        )
     torch.distributed.init_process_group('gloo')
     return [
         'model_wrapper_cfg.type=MMDistributedDataParallel',
         'model_wrapper_cfg.device_ids=None',
-        'model_wrapper_cfg.broadcast_buffers=False'
+        'model_wrapper_cfg.broadcast_buffers=False',
     ]

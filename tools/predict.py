@@ -5,6 +5,7 @@
 draws each image's objects into OUT_DIR/vis/ and writes their boxes, scores,
 labels and masks (COCO's RLE) to OUT_DIR/preds/.
 """
+
 import argparse
 import pickle
 import sys
@@ -18,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('images', type=Path, nargs='+')
@@ -26,14 +28,17 @@ def parse_args() -> argparse.Namespace:
         '--out-dir',
         type=Path,
         default=Path('predictions'),
-        help='where the results go (predictions)')
+        help='where the results go (predictions)',
+    )
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
-        help='draw objects of at least this score (0.3)')
+        help='draw objects of at least this score (0.3)',
+    )
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (the GPU if there is one)')
+        '--device', help='such as cpu or cuda:0 (the GPU if there is one)'
+    )
     args = parser.parse_args()
     for path in (args.config, args.checkpoint, *args.images):
         if not path.exists():
@@ -44,9 +49,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmdet.apis import DetInferencer
+
     try:
         inferencer = DetInferencer(
-            str(args.config), str(args.checkpoint), device=args.device)
+            str(args.config), str(args.checkpoint), device=args.device
+        )
     except pickle.UnpicklingError as error:
         sys.exit(refused('predict.py', error))
     for image in args.images:
@@ -54,9 +61,11 @@ def main() -> None:
             str(image),
             out_dir=str(args.out_dir),
             pred_score_thr=args.score_thr,
-            no_save_pred=False)
-    print(f'drawn to {args.out_dir / "vis"}, written to '
-          f'{args.out_dir / "preds"}')
+            no_save_pred=False,
+        )
+    print(
+        f'drawn to {args.out_dir / "vis"}, written to {args.out_dir / "preds"}'
+    )
 
 
 if __name__ == '__main__':

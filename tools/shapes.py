@@ -3,6 +3,7 @@
 Everything random comes from the generator that the caller passes, so the same
 generator state draws the same picture.
 """
+
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import cv2
@@ -16,6 +17,7 @@ Contours = List[np.ndarray]
 
 class Instance(NamedTuple):
     """One annotated object (or crowd) of a scene."""
+
     label: int  # index into CLASSES
     mask: np.ndarray  # (H, W) bool, the visible part
     crowd: bool
@@ -39,7 +41,7 @@ def _triangle() -> Contours:
 
 
 def _rectangle() -> Contours:
-    return [np.array([(-1, -.6), (1, -.6), (1, .6), (-1, .6)])]
+    return [np.array([(-1, -0.6), (1, -0.6), (1, 0.6), (-1, 0.6)])]
 
 
 def _star() -> Contours:
@@ -49,8 +51,22 @@ def _star() -> Contours:
 def _cross() -> Contours:
     a = 0.33
     return [
-        np.array([(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1),
-                  (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)])
+        np.array(
+            [
+                (-a, -1),
+                (a, -1),
+                (a, -a),
+                (1, -a),
+                (1, a),
+                (a, a),
+                (a, 1),
+                (-a, 1),
+                (-a, a),
+                (-1, a),
+                (-1, -a),
+                (-a, -a),
+            ]
+        )
     ]
 
 
@@ -69,12 +85,17 @@ OUTLINES: Dict[str, Callable[[], Contours]] = {
 CLASSES: Tuple[str, ...] = tuple(OUTLINES)
 
 
-def _place(rng: np.random.Generator, contours: Contours, radius: float,
-           centre: np.ndarray) -> Contours:
+def _place(
+    rng: np.random.Generator,
+    contours: Contours,
+    radius: float,
+    centre: np.ndarray,
+) -> Contours:
     """Stretch, turn by up to 30 degrees, scale and move a unit outline."""
     angle = rng.uniform(-np.pi / 6, np.pi / 6)
-    rotation = np.array([[np.cos(angle), -np.sin(angle)],
-                         [np.sin(angle), np.cos(angle)]])
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
     stretch = (1.0, rng.uniform(0.65, 1.0))
     return [(c * stretch) @ rotation.T * radius + centre for c in contours]
 
@@ -88,23 +109,29 @@ def _coverage(contours: Contours, size: int) -> np.ndarray:
     scale = SUPERSAMPLING * 2**FRACTION_BITS
     canvas = np.zeros((size * SUPERSAMPLING,) * 2, np.uint8)
     cv2.fillPoly(
-        canvas, [np.round(c * scale).astype(np.int32) for c in contours],
-        color=255, shift=FRACTION_BITS)
-    return cv2.resize(
-        canvas, (size, size), interpolation=cv2.INTER_AREA) / 255.0
+        canvas,
+        [np.round(c * scale).astype(np.int32) for c in contours],
+        color=255,
+        shift=FRACTION_BITS,
+    )
+    return (
+        cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) / 255.0
+    )
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, cells: int):
     """Noise of about ``cells`` blobs an axis, (size, size, 3) in 0..1."""
     coarse = rng.random((cells, cells, 3)).astype(np.float32)
     return np.clip(
-        cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
+        cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1
+    )
 
 
 def _vivid(rng: np.random.Generator) -> np.ndarray:
     """A bright, saturated colour: one channel high, one low, one between."""
     return rng.permutation(
-        [rng.uniform(0.8, 1), rng.uniform(0, 0.4), rng.random()])
+        [rng.uniform(0.8, 1), rng.uniform(0, 0.4), rng.random()]
+    )
 
 
 def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -131,8 +158,11 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Blobs of colour with lines, arcs and patches that are no shape."""
-    image = rng.uniform(0, 0.3) + 0.2 * _smooth_noise(
-        rng, size, 4) + 0.2 * _smooth_noise(rng, size, size // 10)
+    image = (
+        rng.uniform(0, 0.3)
+        + 0.2 * _smooth_noise(rng, size, 4)
+        + 0.2 * _smooth_noise(rng, size, size // 10)
+    )
     for _ in range(rng.integers(2, 8)):
         start, stop = rng.integers(0, size, (2, 2)).tolist()
         colour, width = _vivid(rng).tolist(), int(rng.integers(1, 4))
@@ -141,8 +171,9 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
         else:
             axes = rng.integers(6, size // 2, 2).tolist()
             turn, sweep = rng.uniform(0, 360), rng.uniform(40, 200)
-            cv2.ellipse(image, start, axes, turn, 0, sweep, colour, width,
-                        cv2.LINE_AA)
+            cv2.ellipse(
+                image, start, axes, turn, 0, sweep, colour, width, cv2.LINE_AA
+            )
     return image
 
 
@@ -166,9 +197,12 @@ def _crowd(rng: np.random.Generator, image: np.ndarray) -> Instance:
     return Instance(label, mask, crowd=True)
 
 
-def draw_scene(rng: np.random.Generator, size: int,
-               min_area: int = 40,
-               min_visible: float = 0.4) -> Tuple[np.ndarray, List[Instance]]:
+def draw_scene(
+    rng: np.random.Generator,
+    size: int,
+    min_area: int = 40,
+    min_visible: float = 0.4,
+) -> Tuple[np.ndarray, List[Instance]]:
     """Draw one picture.
 
     Args:
@@ -196,14 +230,16 @@ def draw_scene(rng: np.random.Generator, size: int,
         cover = _coverage(contours, size)
         _paint(image, _texture(rng, size), cover)
         mask = cover >= 0.5
-        instances = [
-            i._replace(mask=i.mask & ~mask) for i in instances
-        ] + [Instance(label, mask, crowd=False)]
+        instances = [i._replace(mask=i.mask & ~mask) for i in instances] + [
+            Instance(label, mask, crowd=False)
+        ]
         whole_areas.append(
-            _coverage([c / 2 + size / 4 for c in contours], size).sum() * 4)
+            _coverage([c / 2 + size / 4 for c in contours], size).sum() * 4
+        )
     image += rng.normal(0, 0.03, image.shape)
     kept = [
-        i for i, whole in zip(instances, whole_areas)
+        i
+        for i, whole in zip(instances, whole_areas)
         if i.mask.sum() >= max(min_area, min_visible * whole)
     ]
     return (np.clip(image, 0, 1) * 255).astype(np.uint8), kept

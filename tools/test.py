@@ -1,4 +1,5 @@
 """Test a detector: MMDetection's tools/test.py, see mmdet_tool.py."""
+
 from mmdet_tool import main
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Train a detector: MMDetection's tools/train.py, see mmdet_tool.py."""
+
 from mmdet_tool import main
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """SPRNet: importing this package registers what its configs name."""
+
 from .checkpoints import allow_mmengine_checkpoints
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
@@ -9,9 +10,17 @@ from .spr_head import SPRHead
 from .sprnet import SPRNet
 
 __all__ = [
-    'ConsecutiveConvs', 'EpochSeedHook', 'EveryObjectPixelSampler', 'GFPN',
-    'MultiScaleFusion', 'OverlapPixelSampler', 'PooledGFPN', 'SPRHead',
-    'SPRNet', 'ShortcutPixelDecoder', 'SinglePixelDecoder'
+    'ConsecutiveConvs',
+    'EpochSeedHook',
+    'EveryObjectPixelSampler',
+    'GFPN',
+    'MultiScaleFusion',
+    'OverlapPixelSampler',
+    'PooledGFPN',
+    'SPRHead',
+    'SPRNet',
+    'ShortcutPixelDecoder',
+    'SinglePixelDecoder',
 ]
 
 allow_mmengine_checkpoints()

@@ -5,6 +5,7 @@ values. mmengine's also hold the history of the log, which a resumed run goes
 on with. Exactly the names that such a history consists of are allowed here;
 whatever else a file wants to call stays refused.
 """
+
 import os
 import pickle
 from typing import Callable
@@ -30,7 +31,8 @@ def history_statistic(owner: type, name: str) -> Callable:
     if owner is not HistoryBuffer or name not in STATISTICS:
         raise pickle.UnpicklingError(
             f'the checkpoint asks for {name!r} of {owner!r}, which no '
-            'checkpoint of mmengine does')
+            'checkpoint of mmengine does'
+        )
     return getattr(HistoryBuffer, name)
 
 
@@ -44,10 +46,18 @@ def allow_mmengine_checkpoints() -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     number_types = {type(np.dtype(t)) for t in (np.int64, np.float64)}
     # A file written with NumPy 1 names what NumPy 2 moved, and the reverse.
-    moved = [(getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
-             for name in ('_reconstruct', 'scalar')
-             for core in ('core', '_core')]
-    torch.serialization.add_safe_globals([
-        HistoryBuffer, np.ndarray, np.dtype, *number_types, *moved,
-        (history_statistic, 'builtins.getattr')
-    ])
+    moved = [
+        (getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
+        for name in ('_reconstruct', 'scalar')
+        for core in ('core', '_core')
+    ]
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            *number_types,
+            *moved,
+            (history_statistic, 'builtins.getattr'),
+        ]
+    )

@@ -51,34 +51,42 @@ class SinglePixelDecoder(BaseModule):
         ValueError: A number below its least.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: int = 640,
-                 channels: int = 256,
-                 num_linear: int = 3,
-                 num_relu: int = 2,
-                 init_cfg: dict = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 640,
+        channels: int = 256,
+        num_linear: int = 3,
+        num_relu: int = 2,
+        init_cfg: dict = None,
+    ) -> None:
         super().__init__(init_cfg)
-        for option, value, least in (('num_classes', num_classes, 1),
-                                     ('in_channels', in_channels, 1),
-                                     ('channels', channels, 1),
-                                     ('num_linear', num_linear, 1),
-                                     ('num_relu', num_relu, 0)):
+        for option, value, least in (
+            ('num_classes', num_classes, 1),
+            ('in_channels', in_channels, 1),
+            ('channels', channels, 1),
+            ('num_linear', num_linear, 1),
+            ('num_relu', num_relu, 0),
+        ):
             if value < least:
-                raise ValueError(f'{type(self).__name__}: {option}={value} '
-                                 f'must be at least {least}')
+                raise ValueError(
+                    f'{type(self).__name__}: {option}={value} '
+                    f'must be at least {least}'
+                )
         self.num_linear = num_linear
         self.num_relu = num_relu
         self.deconvs = nn.ModuleList(
             nn.ConvTranspose2d(
-                in_channels if i == 0 else channels, channels, 2, stride=2)
-            for i in range(num_linear + num_relu))
+                in_channels if i == 0 else channels, channels, 2, stride=2
+            )
+            for i in range(num_linear + num_relu)
+        )
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     @property
     def mask_size(self) -> int:
         """Side of the masks, in cells."""
-        return 2**len(self.deconvs)
+        return 2 ** len(self.deconvs)
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -86,8 +94,9 @@ class SinglePixelDecoder(BaseModule):
         # Windows do not overlap, so a cell's fan-in is C_in alone.
         for i, deconv in enumerate(self.deconvs):
             gain = 1 if i < self.num_linear else 2
-            nn.init.normal_(deconv.weight,
-                            std=(gain / deconv.in_channels)**0.5)
+            nn.init.normal_(
+                deconv.weight, std=(gain / deconv.in_channels) ** 0.5
+            )
             nn.init.zeros_(deconv.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
@@ -103,10 +112,10 @@ class SinglePixelDecoder(BaseModule):
             (P, mask_size, mask_size) logits of each label's own channel.
         """
         small = codes[:, None]
-        for deconv in self.deconvs[:self.num_linear]:
+        for deconv in self.deconvs[: self.num_linear]:
             small = double(small, deconv)
         large = small
-        for deconv in self.deconvs[self.num_linear:]:
+        for deconv in self.deconvs[self.num_linear :]:
             large = double(large, deconv).relu()
         weight = self.classifier.weight[labels].flatten(1)[..., None]
         bias = self.classifier.bias[labels][:, None]

@@ -31,32 +31,39 @@ class MultiScaleFusion(BaseModule):
             dilation below 1.
     """
 
-    def __init__(self,
-                 in_channels: int = 256,
-                 channels: Sequence[int] = (256, 128, 128, 128),
-                 kernels: Sequence[int] = (1, 3, 3, 3),
-                 dilations: Sequence[int] = (1, 2, 4, 6),
-                 init_cfg: dict = INIT_CFG) -> None:
+    def __init__(
+        self,
+        in_channels: int = 256,
+        channels: Sequence[int] = (256, 128, 128, 128),
+        kernels: Sequence[int] = (1, 3, 3, 3),
+        dilations: Sequence[int] = (1, 2, 4, 6),
+        init_cfg: dict = INIT_CFG,
+    ) -> None:
         super().__init__(init_cfg)
         if not len(channels) == len(kernels) == len(dilations) > 0:
             raise ValueError(
-                f'MultiScaleFusion: channels={channels}, kernels={kernels} and '
-                f'dilations={dilations} must be equally many, at least one')
-        for option, values, fits in (('channels', channels, lambda v: v >= 1),
-                                     ('kernels', kernels, lambda v: v % 2 == 1),
-                                     ('dilations', dilations,
-                                      lambda v: v >= 1)):
+                f'MultiScaleFusion: channels={channels}, kernels={kernels} '
+                f'and dilations={dilations} must be equally many, at least one'
+            )
+        for option, values, fits in (
+            ('channels', channels, lambda v: v >= 1),
+            ('kernels', kernels, lambda v: v % 2 == 1),
+            ('dilations', dilations, lambda v: v >= 1),
+        ):
             if not all(map(fits, values)):
                 kind = 'odd' if option == 'kernels' else 'at least 1'
                 raise ValueError(
-                    f'MultiScaleFusion: {option}={values} must all be {kind}')
+                    f'MultiScaleFusion: {option}={values} must all be {kind}'
+                )
         self.out_channels = sum(channels)
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels, c, k, dilation=d, padding=k // 2 * d)
-            for c, k, d in zip(channels, kernels, dilations))
+            for c, k, d in zip(channels, kernels, dilations)
+        )
 
-    def forward(self, feats: Sequence[Tensor], images: Tensor,
-                pixels: Tensor) -> Tensor:
+    def forward(
+        self, feats: Sequence[Tensor], images: Tensor, pixels: Tensor
+    ) -> Tensor:
         """Encode pixels of a pyramid.
 
         Args:
@@ -71,13 +78,22 @@ class MultiScaleFusion(BaseModule):
         codes: List[Tensor] = []
         for conv in self.convs:
             kernel, dilation = conv.kernel_size[0], conv.dilation[0]
-            taps = window_rows(images, pixels, pyramid_sizes(feats), kernel,
-                               dilation, len(feats[0]))
+            taps = window_rows(
+                images,
+                pixels,
+                pyramid_sizes(feats),
+                kernel,
+                dilation,
+                len(feats[0]),
+            )
             window = rows.index_select(0, taps.flatten())
             codes.append(
                 F.linear(
                     window.view(len(pixels), kernel**2 * rows.shape[1]),
-                    conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias))
+                    conv.weight.permute(0, 2, 3, 1).flatten(1),
+                    conv.bias,
+                )
+            )
         return torch.cat(codes, dim=1).relu()
 
 
@@ -97,28 +113,37 @@ class ConsecutiveConvs(BaseModule):
         ValueError: Fewer than one convolution or channel.
     """
 
-    def __init__(self,
-                 in_channels: int = 256,
-                 channels: int = 256,
-                 num_convs: int = 4,
-                 init_cfg: dict = INIT_CFG) -> None:
+    def __init__(
+        self,
+        in_channels: int = 256,
+        channels: int = 256,
+        num_convs: int = 4,
+        init_cfg: dict = INIT_CFG,
+    ) -> None:
         super().__init__(init_cfg)
-        for option, value in (('channels', channels), ('num_convs', num_convs)):
+        for option, value in (
+            ('channels', channels),
+            ('num_convs', num_convs),
+        ):
             if value < 1:
                 raise ValueError(
-                    f'ConsecutiveConvs: {option}={value} must be at least 1')
+                    f'ConsecutiveConvs: {option}={value} must be at least 1'
+                )
         self.out_channels = channels
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels if i == 0 else channels, channels, 3)
-            for i in range(num_convs))
+            for i in range(num_convs)
+        )
 
-    def forward(self, feats: Sequence[Tensor], images: Tensor,
-                pixels: Tensor) -> Tensor:
+    def forward(
+        self, feats: Sequence[Tensor], images: Tensor, pixels: Tensor
+    ) -> Tensor:
         """As :meth:`MultiScaleFusion.forward`."""
         side = 2 * len(self.convs) + 1
         rows = flatten_pyramid(feats)
-        taps = window_rows(images, pixels, pyramid_sizes(feats), side, 1,
-                           len(feats[0]))
+        taps = window_rows(
+            images, pixels, pyramid_sizes(feats), side, 1, len(feats[0])
+        )
         x = rows.index_select(0, taps.flatten())
         x = x.view(len(pixels), side, side, rows.shape[1]).permute(0, 3, 1, 2)
         inside = (taps != len(rows) - 1).view(len(pixels), 1, side, side)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 class GateFunction(NamedTuple):
     """What makes a gate of a score, and the score at which it is open."""
+
     function: Callable[[Tensor], Tensor]
     open_score: float
 
 
 # Table 1. "R - T" is read as ReLU of tanh. A sigmoid or tanh is exactly 1
-# nowhere: at these scores it is 0.9975 and 0.9951, with gradient left to close.
+# nowhere: at these scores it is 0.9975 and 0.9951, and can still close.
 GATE_FUNCTIONS = {
     'sigmoid': GateFunction(torch.sigmoid, 6.0),
     'tanh': GateFunction(torch.tanh, 3.0),
@@ -45,7 +46,8 @@ class Gate(BaseModule):
         self.function, self.open_score = GATE_FUNCTIONS[function]
         self.init = init
         self.sep = DepthwiseSeparableConvModule(
-            channels, channels, 3, padding=1, act_cfg=None)
+            channels, channels, 3, padding=1, act_cfg=None
+        )
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -79,34 +81,42 @@ class GFPN(FPN):
         ValueError: A gate or an initialisation of another name.
     """
 
-    def __init__(self,
-                 *args,
-                 gate: str = 'sigmoid',
-                 gate_init: str = 'learned',
-                 share_gate: bool = False,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        gate: str = 'sigmoid',
+        gate_init: str = 'learned',
+        share_gate: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        for option, value, allowed in (('gate', gate, GATE_FUNCTIONS),
-                                       ('gate_init', gate_init, GATE_INITS)):
+        for option, value, allowed in (
+            ('gate', gate, GATE_FUNCTIONS),
+            ('gate_init', gate_init, GATE_INITS),
+        ):
             if value not in allowed:
-                raise ValueError(f'GFPN: {option}={value!r} is none of '
-                                 f'{", ".join(map(repr, allowed))}')
+                raise ValueError(
+                    f'GFPN: {option}={value!r} is none of '
+                    f'{", ".join(map(repr, allowed))}'
+                )
         merges = len(self.lateral_convs) - 1
         self.gates = ModuleList(
             Gate(self.out_channels, gate, gate_init)
-            for _ in range(min(merges, 1) if share_gate else merges))
+            for _ in range(min(merges, 1) if share_gate else merges)
+        )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """Backbone maps (N, C_i, H_i, W_i) to ``num_outs`` pyramid maps of
         ``out_channels`` channels, finest first."""
         laterals = [
-            conv(x) for conv, x in zip(self.lateral_convs,
-                                       inputs[self.start_level:])
+            conv(x)
+            for conv, x in zip(self.lateral_convs, inputs[self.start_level :])
         ]
         for i in range(len(laterals) - 1, 0, -1):
             gate = self.gates[(i - 1) % len(self.gates)]
             laterals[i - 1] = gate(laterals[i - 1]) + gate(
-                self._upsample(laterals[i], laterals[i - 1].shape[2:]))
+                self._upsample(laterals[i], laterals[i - 1].shape[2:])
+            )
         outs = [conv(x) for conv, x in zip(self.fpn_convs, laterals)]
         return tuple(outs + self._extra_levels(inputs, laterals, outs))
 
@@ -115,8 +125,12 @@ class GFPN(FPN):
             return F.interpolate(x, **self.upsample_cfg)
         return F.interpolate(x, size=size, **self.upsample_cfg)
 
-    def _extra_levels(self, inputs: Sequence[Tensor], laterals: List[Tensor],
-                      outs: List[Tensor]) -> List[Tensor]:
+    def _extra_levels(
+        self,
+        inputs: Sequence[Tensor],
+        laterals: List[Tensor],
+        outs: List[Tensor],
+    ) -> List[Tensor]:
         """Levels above the backbone's, from where FPN would take them."""
         extra = self.num_outs - len(outs)
         if not self.add_extra_convs:
@@ -124,11 +138,13 @@ class GFPN(FPN):
         source = dict(
             on_input=inputs[self.backbone_end_level - 1],
             on_lateral=laterals[-1],
-            on_output=outs[-1])[self.add_extra_convs]
-        return self._strided(source, self.fpn_convs[len(outs):])
+            on_output=outs[-1],
+        )[self.add_extra_convs]
+        return self._strided(source, self.fpn_convs[len(outs) :])
 
-    def _strided(self, source: Tensor,
-                 convs: Sequence[nn.Module]) -> List[Tensor]:
+    def _strided(
+        self, source: Tensor, convs: Sequence[nn.Module]
+    ) -> List[Tensor]:
         levels: List[Tensor] = []
         for conv in convs:
             if levels:
@@ -153,12 +169,16 @@ class PooledGFPN(GFPN):
         if self.num_outs > first_extra:
             del self.fpn_convs[first_extra]
 
-    def _extra_levels(self, inputs: Sequence[Tensor], laterals: List[Tensor],
-                      outs: List[Tensor]) -> List[Tensor]:
+    def _extra_levels(
+        self,
+        inputs: Sequence[Tensor],
+        laterals: List[Tensor],
+        outs: List[Tensor],
+    ) -> List[Tensor]:
         if self.num_outs == len(outs):
             return []
         pooled = _pooled(outs[-1], 1)
-        return pooled + self._strided(pooled[-1], self.fpn_convs[len(outs):])
+        return pooled + self._strided(pooled[-1], self.fpn_convs[len(outs) :])
 
 
 def _pooled(x: Tensor, count: int) -> List[Tensor]:

@@ -1,6 +1,6 @@
 import numpy as np
 from mmdet.registry import HOOKS
-from mmengine.dist import get_rank
+from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner, set_random_seed
@@ -10,13 +10,17 @@ from mmengine.runner import Runner, set_random_seed
 class EpochSeedHook(Hook):
     """Make an epoch's random numbers depend on nothing but seed and epoch.
 
-    Then a run that was killed and resumed goes on exactly as one that was not:
+    Then a run that was killed and resumed goes on exactly as one that was not.
     mmengine keeps the seed in the checkpoint, but not how far the generators
-    had got. The data loader's workers must take part; see
-    :func:`keep_epoch_seed`.
+    had got, and builds the sampler before it reads the seed. The data loader's
+    workers must take part; see :func:`keep_epoch_seed`.
     """
 
     def before_train_epoch(self, runner: Runner) -> None:
+        batches = runner.train_dataloader.batch_sampler
+        shared = [runner.seed]
+        broadcast_object_list(shared)  # ranks must draw the same order
+        batches.sampler.seed = shared[0]
         state = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
         set_random_seed(int(state.generate_state(1)[0]))
 

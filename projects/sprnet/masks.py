@@ -1,4 +1,5 @@
 """Masks into and out of their boxes, as pure functions."""
+
 from typing import Tuple, Union
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch import Tensor
 MASKS_AT_ONCE = 32  # bounds the memory of cropping full-size ground truth
 
 
-def mask_targets(masks: Union[BitmapMasks, PolygonMasks], boxes: Tensor,
-                 size: int) -> Tensor:
+def mask_targets(
+    masks: Union[BitmapMasks, PolygonMasks], boxes: Tensor, size: int
+) -> Tensor:
     """Crop each mask to its box and resize it to what trains it (3.2).
 
     Args:
@@ -25,15 +27,16 @@ def mask_targets(masks: Union[BitmapMasks, PolygonMasks], boxes: Tensor,
     for first in range(0, len(boxes), MASKS_AT_ONCE):
         part = slice(first, first + MASKS_AT_ONCE)
         part_boxes = boxes[part].cpu().numpy()
-        crops = masks[part].crop_and_resize(part_boxes, (size, size),
-                                            np.arange(len(part_boxes)),
-                                            boxes.device)
+        crops = masks[part].crop_and_resize(
+            part_boxes, (size, size), np.arange(len(part_boxes)), boxes.device
+        )
         targets.append(crops.to_tensor(boxes.dtype, boxes.device))
     return torch.cat(targets)
 
 
-def _interpolation(start: float, stop: float, cells: int,
-                   length: int) -> Tuple[slice, Tensor]:
+def _interpolation(
+    start: float, stop: float, cells: int, length: int
+) -> Tuple[slice, Tensor]:
     """Bilinear weights of ``cells`` stretched over start..stop on one axis.
 
     Returns:
@@ -50,8 +53,13 @@ def _interpolation(start: float, stop: float, cells: int,
     return slice(first, last), weights.clamp(min=0)
 
 
-def paste_masks(probabilities: Tensor, boxes: Tensor, height: int, width: int,
-                threshold: float) -> Tensor:
+def paste_masks(
+    probabilities: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float,
+) -> Tensor:
     """Resize masks to their boxes and cut them at a threshold (3.3).
 
     Bilinear. A pixel belongs to a box if its centre does.
@@ -65,12 +73,13 @@ def paste_masks(probabilities: Tensor, boxes: Tensor, height: int, width: int,
     Returns:
         (n, height, width) bool.
     """
-    masks = torch.zeros((len(boxes), height, width),
-                        dtype=torch.bool,
-                        device=boxes.device)
+    masks = torch.zeros(
+        (len(boxes), height, width), dtype=torch.bool, device=boxes.device
+    )
     cells = probabilities.shape[-1]
-    for mask, grid, (x1, y1, x2, y2) in zip(masks, probabilities,
-                                            boxes.tolist()):
+    for mask, grid, (x1, y1, x2, y2) in zip(
+        masks, probabilities, boxes.tolist()
+    ):
         rows, down = _interpolation(y1, y2, cells, height)
         columns, across = _interpolation(x1, x2, cells, width)
         patch = down.to(grid) @ grid @ across.to(grid).T

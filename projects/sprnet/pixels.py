@@ -1,4 +1,5 @@
 """Which pixels reconstruct a mask: in training, and for given detections."""
+
 from typing import List, Sequence, Tuple
 
 import torch
@@ -24,7 +25,8 @@ def best_boxes(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
     overlap = anchors.new_zeros(len(anchors))
     index = anchors.new_zeros(len(anchors), dtype=torch.long)
     for first, part in zip(
-            range(0, len(boxes), BOXES_AT_ONCE), boxes.split(BOXES_AT_ONCE)):
+        range(0, len(boxes), BOXES_AT_ONCE), boxes.split(BOXES_AT_ONCE)
+    ):
         part_overlap, part_index = bbox_overlaps(anchors, part).max(dim=1)
         better = part_overlap > overlap
         overlap = torch.where(better, part_overlap, overlap)
@@ -32,8 +34,9 @@ def best_boxes(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
     return overlap, index
 
 
-def positive_pixels(anchors: Tensor, boxes: Tensor,
-                    threshold: float) -> Tuple[Tensor, Tensor]:
+def positive_pixels(
+    anchors: Tensor, boxes: Tensor, threshold: float
+) -> Tuple[Tensor, Tensor]:
     """Pixels that train a mask, and the instance of each (3.2 and 3.3).
 
     A pixel is positive if any of its anchors overlaps a box by more than
@@ -50,7 +53,9 @@ def positive_pixels(anchors: Tensor, boxes: Tensor,
     """
     overlap, instance = best_boxes(anchors.flatten(0, 1), boxes)
     overlap, anchor = overlap.view(anchors.shape[:2]).max(dim=1)
-    instance = instance.view(anchors.shape[:2]).gather(1, anchor[:, None])[:, 0]
+    instance = instance.view(anchors.shape[:2]).gather(1, anchor[:, None])[
+        :, 0
+    ]
     pixels = (overlap > threshold).nonzero()[:, 0]
     return pixels, instance[pixels]
 
@@ -72,8 +77,9 @@ def best_pixels(anchors: Tensor, boxes: Tensor) -> Tensor:
     return torch.cat(best) // anchors.shape[1]
 
 
-def candidate_pixels(cls_scores: Sequence[Tensor], head: nn.Module,
-                     cfg: dict) -> Tensor:
+def candidate_pixels(
+    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict
+) -> Tensor:
     """Pixels of the candidates that a dense head decodes for one image.
 
     The head tells its candidates' boxes, scores and labels but not where they
@@ -99,16 +105,20 @@ def candidate_pixels(cls_scores: Sequence[Tensor], head: nn.Module,
         else:
             scores = scores.softmax(-1)[:, :-1]
         _, _, priors, _ = filter_scores_and_topk(
-            scores, cfg.get('score_thr', 0), cfg.get('nms_pre', -1))
+            scores, cfg.get('score_thr', 0), cfg.get('nms_pre', -1)
+        )
         per_pixel = head.prior_generator.num_base_priors[level]
         pixels.append(start + priors // per_pixel)
         start += height * width
     return torch.cat(pixels)
 
 
-def predict_boxes_and_pixels(head: nn.Module, feats: Sequence[Tensor],
-                             img_metas: List[dict],
-                             rescale: bool) -> List[InstanceData]:
+def predict_boxes_and_pixels(
+    head: nn.Module,
+    feats: Sequence[Tensor],
+    img_metas: List[dict],
+    rescale: bool,
+) -> List[InstanceData]:
     """A stock dense head's detections, and the pixel behind each.
 
     Args:
@@ -128,12 +138,16 @@ def predict_boxes_and_pixels(head: nn.Module, feats: Sequence[Tensor],
     unfiltered = head.test_cfg.copy()
     unfiltered.min_bbox_size = -1
     candidates = head.predict_by_feat(
-        *outs, batch_img_metas=img_metas, cfg=unfiltered, with_nms=False)
+        *outs, batch_img_metas=img_metas, cfg=unfiltered, with_nms=False
+    )
     detections = []
     for n, (results, meta) in enumerate(zip(candidates, img_metas)):
-        results.pixels = candidate_pixels([s[n].detach() for s in outs[0]],
-                                          head, head.test_cfg)
+        results.pixels = candidate_pixels(
+            [s[n].detach() for s in outs[0]], head, head.test_cfg
+        )
         detections.append(
             head._bbox_post_process(
-                results, head.test_cfg, rescale=rescale, img_meta=meta))
+                results, head.test_cfg, rescale=rescale, img_meta=meta
+            )
+        )
     return detections

@@ -4,6 +4,7 @@ A pyramid is a list of maps (N, C, H_l, W_l), finest first. A pixel of it is
 one number: its place when the levels of one image are laid end to end, each
 row by row. That is also the order of MMDetection's anchors.
 """
+
 from typing import List, Sequence, Tuple
 
 import torch
@@ -27,8 +28,7 @@ def flatten_pyramid(feats: Sequence[Tensor]) -> Tensor:
     return torch.cat([rows.flatten(0, 1), zeros])
 
 
-def locate(pixels: Tensor,
-           sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
+def locate(pixels: Tensor, sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
     """Level, row and column of pixels, each like ``pixels``."""
     table = pixels.new_tensor(sizes)
     ends = table.prod(1).cumsum(0)
@@ -38,8 +38,14 @@ def locate(pixels: Tensor,
     return level, place // width, place % width
 
 
-def window_rows(images: Tensor, pixels: Tensor, sizes: Sizes, kernel: int,
-                dilation: int, num_images: int) -> Tensor:
+def window_rows(
+    images: Tensor,
+    pixels: Tensor,
+    sizes: Sizes,
+    kernel: int,
+    dilation: int,
+    num_images: int,
+) -> Tensor:
     """Rows that a convolution's window around each pixel covers.
 
     Args:

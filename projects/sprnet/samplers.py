@@ -23,26 +23,31 @@ class OverlapPixelSampler:
     def __init__(self, threshold: float = 0.7, max_pixels: int = 300) -> None:
         name = type(self).__name__
         if not 0 <= threshold < 1:
-            raise ValueError(f'{name}: threshold={threshold} must be at least '
-                             '0 and below 1')
+            raise ValueError(
+                f'{name}: threshold={threshold} must be at least 0 and below 1'
+            )
         if max_pixels < 1:
-            raise ValueError(f'{name}: max_pixels={max_pixels} must be at '
-                             'least 1')
+            raise ValueError(
+                f'{name}: max_pixels={max_pixels} must be at least 1'
+            )
         self.threshold = threshold
         self.max_pixels = max_pixels
 
-    def positives(self, anchors: Tensor,
-                  boxes: Tensor) -> Tuple[Tensor, Tensor]:
+    def positives(
+        self, anchors: Tensor, boxes: Tensor
+    ) -> Tuple[Tensor, Tensor]:
         return positive_pixels(anchors, boxes, self.threshold)
 
-    def __call__(self, anchors: Tensor,
-                 boxes: Tensor) -> Tuple[Tensor, Tensor]:
+    def __call__(
+        self, anchors: Tensor, boxes: Tensor
+    ) -> Tuple[Tensor, Tensor]:
         """Anchors (L, A, 4) and boxes (G, 4) of one image to pixels (P,) and
         the instance of each (P,), P <= max_pixels."""
         pixels, instances = self.positives(anchors, boxes)
         if len(pixels) > self.max_pixels:
-            chosen = torch.randperm(
-                len(pixels), device=pixels.device)[:self.max_pixels]
+            chosen = torch.randperm(len(pixels), device=pixels.device)[
+                : self.max_pixels
+            ]
             pixels, instances = pixels[chosen], instances[chosen]
         return pixels, instances
 
@@ -56,13 +61,18 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
     would never train a mask.
     """
 
-    def positives(self, anchors: Tensor,
-                  boxes: Tensor) -> Tuple[Tensor, Tensor]:
+    def positives(
+        self, anchors: Tensor, boxes: Tensor
+    ) -> Tuple[Tensor, Tensor]:
         pixels, instances = super().positives(anchors, boxes)
-        left_out = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+        left_out = torch.ones(
+            len(boxes), dtype=torch.bool, device=boxes.device
+        )
         left_out[instances] = False
         left_out = left_out.nonzero()[:, 0]
         if len(left_out) == 0:
             return pixels, instances
-        return (torch.cat([pixels, best_pixels(anchors, boxes[left_out])]),
-                torch.cat([instances, left_out]))
+        return (
+            torch.cat([pixels, best_pixels(anchors, boxes[left_out])]),
+            torch.cat([instances, left_out]),
+        )

@@ -1,4 +1,4 @@
-from typing import Dict, List, Sequence
+from typing import Dict, Sequence
 
 import torch
 from mmdet.models.utils import unpack_gt_instances
@@ -57,22 +57,32 @@ class SPRHead(BaseModule):
             raise ValueError(
                 'SPRHead: anchor_generator must give equally many anchors at '
                 'every level, not '
-                f'{self.anchor_generator.num_base_anchors}')
+                f'{self.anchor_generator.num_base_anchors}'
+            )
         self.sampler = TASK_UTILS.build(sampler)
         self.encoder = MODELS.build(dict(encoder, in_channels=in_channels))
         self.decoder = MODELS.build(
             dict(
                 decoder,
                 num_classes=num_classes,
-                in_channels=self.encoder.out_channels))
+                in_channels=self.encoder.out_channels,
+            )
+        )
         self.loss_mask = MODELS.build(loss_mask)
         self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
         if not 0 <= self.mask_threshold <= 1:
-            raise ValueError('SPRHead: test_cfg.mask_thr_binary='
-                             f'{self.mask_threshold} must lie in 0..1')
+            raise ValueError(
+                'SPRHead: test_cfg.mask_thr_binary='
+                f'{self.mask_threshold} must lie in 0..1'
+            )
 
-    def forward(self, feats: Sequence[Tensor], images: Tensor, pixels: Tensor,
-                labels: Tensor) -> Tensor:
+    def forward(
+        self,
+        feats: Sequence[Tensor],
+        images: Tensor,
+        pixels: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
         """Reconstruct masks from pixels.
 
         Args:
@@ -86,8 +96,9 @@ class SPRHead(BaseModule):
         """
         return self.decoder(self.encoder(feats, images, pixels), labels)
 
-    def loss(self, feats: Sequence[Tensor],
-             batch_data_samples: SampleList) -> Dict[str, Tensor]:
+    def loss(
+        self, feats: Sequence[Tensor], batch_data_samples: SampleList
+    ) -> Dict[str, Tensor]:
         """Binary cross-entropy on the on-class masks of the positive pixels.
 
         Averaged over cells and over the pixels of all ranks together, so that
@@ -113,44 +124,62 @@ class SPRHead(BaseModule):
             loss_mask=self.loss_mask(
                 logits.flatten(1),
                 targets.flatten(1),
-                avg_factor=count.item() * targets[0].numel()))
+                avg_factor=count * self.decoder.mask_size**2,
+            )
+        )
 
     @torch.no_grad()
-    def _positives(self, gt: InstanceData, meta: dict,
-                   feats: Sequence[Tensor]) -> InstanceData:
+    def _positives(
+        self, gt: InstanceData, meta: dict, feats: Sequence[Tensor]
+    ) -> InstanceData:
         """The positive pixels of one image, their labels and targets."""
         sizes, device = pyramid_sizes(feats), feats[0].device
         anchors = torch.cat(
-            self.anchor_generator.grid_priors(sizes, gt.bboxes.dtype, device))
+            self.anchor_generator.grid_priors(sizes, gt.bboxes.dtype, device)
+        )
         valid = torch.cat(
-            self.anchor_generator.valid_flags(sizes, meta['pad_shape'],
-                                              device))
+            self.anchor_generator.valid_flags(sizes, meta['pad_shape'], device)
+        )
         anchors[~valid] = 0  # overlaps nothing
         pixels, instances = self.sampler(
             anchors.view(-1, self.anchor_generator.num_base_anchors[0], 4),
-            gt.bboxes)
+            gt.bboxes,
+        )
         # Pixels of one instance share its target, which is cropped once.
         used, target = instances.unique(return_inverse=True)
-        targets = mask_targets(gt.masks[used.cpu().numpy()], gt.bboxes[used],
-                               self.decoder.mask_size)
+        targets = mask_targets(
+            gt.masks[used.cpu().numpy()],
+            gt.bboxes[used],
+            self.decoder.mask_size,
+        )
         return InstanceData(
-            pixels=pixels, labels=gt.labels[instances], targets=targets[target])
+            pixels=pixels, labels=gt.labels[instances], targets=targets[target]
+        )
 
-    def _reconstruct(self, feats: Sequence[Tensor],
-                     instances: InstanceList) -> Tensor:
+    def _reconstruct(
+        self, feats: Sequence[Tensor], instances: InstanceList
+    ) -> Tensor:
         """:meth:`forward` of all the images' ``pixels`` and ``labels``."""
-        images = torch.cat([
-            torch.full_like(per_image.pixels, n)
-            for n, per_image in enumerate(instances)
-        ])
-        return self(feats, images, torch.cat([i.pixels for i in instances]),
-                    torch.cat([i.labels for i in instances]))
+        images = torch.cat(
+            [
+                torch.full_like(per_image.pixels, n)
+                for n, per_image in enumerate(instances)
+            ]
+        )
+        return self(
+            feats,
+            images,
+            torch.cat([i.pixels for i in instances]),
+            torch.cat([i.labels for i in instances]),
+        )
 
-    def predict(self,
-                feats: Sequence[Tensor],
-                batch_data_samples: SampleList,
-                results_list: InstanceList,
-                rescale: bool = False) -> InstanceList:
+    def predict(
+        self,
+        feats: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        results_list: InstanceList,
+        rescale: bool = False,
+    ) -> InstanceList:
         """Add masks to detections.
 
         Args:
@@ -166,10 +195,13 @@ class SPRHead(BaseModule):
         """
         probabilities = self._reconstruct(feats, results_list).sigmoid()
         per_image = probabilities.split([len(r) for r in results_list])
-        for results, maps, sample in zip(results_list, per_image,
-                                         batch_data_samples):
-            height, width = (sample.ori_shape if rescale else
-                             sample.img_shape)[:2]
-            results.masks = paste_masks(maps, results.bboxes, height, width,
-                                        self.mask_threshold)
+        for results, maps, sample in zip(
+            results_list, per_image, batch_data_samples
+        ):
+            height, width = (
+                sample.ori_shape if rescale else sample.img_shape
+            )[:2]
+            results.masks = paste_masks(
+                maps, results.bboxes, height, width, self.mask_threshold
+            )
         return results_list

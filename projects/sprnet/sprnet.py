@@ -1,8 +1,9 @@
 from typing import Tuple
 
 import torch
-from mmdet.models.detectors.single_stage_instance_seg import \
-    SingleStageInstanceSegmentor
+from mmdet.models.detectors.single_stage_instance_seg import (
+    SingleStageInstanceSegmentor,
+)
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType
@@ -28,17 +29,20 @@ class SPRNet(SingleStageInstanceSegmentor):
         kwargs: As of mmdet's ``SingleStageInstanceSegmentor``.
     """
 
-    def __init__(self, *args, bbox_head: ConfigType, mask_head: ConfigType,
-                 **kwargs) -> None:
+    def __init__(
+        self, *args, bbox_head: ConfigType, mask_head: ConfigType, **kwargs
+    ) -> None:
         shared = {k: bbox_head[k] for k in FROM_BOX_HEAD if k in bbox_head}
         super().__init__(
             *args,
             bbox_head=bbox_head,
             mask_head={**shared, **mask_head},
-            **kwargs)
+            **kwargs,
+        )
 
-    def loss(self, batch_inputs: Tensor,
-             batch_data_samples: SampleList) -> dict:
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict:
         """Losses of the box head and ``loss_mask``; their sum trains (3.1).
 
         Args:
@@ -50,10 +54,12 @@ class SPRNet(SingleStageInstanceSegmentor):
         losses.update(self.mask_head.loss(feats, batch_data_samples))
         return losses
 
-    def predict(self,
-                batch_inputs: Tensor,
-                batch_data_samples: SampleList,
-                rescale: bool = True) -> SampleList:
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+    ) -> SampleList:
         """Detections with masks.
 
         Args:
@@ -68,15 +74,19 @@ class SPRNet(SingleStageInstanceSegmentor):
         """
         feats = self.extract_feat(batch_inputs)
         results = predict_boxes_and_pixels(
-            self.bbox_head, feats,
-            [sample.metainfo for sample in batch_data_samples], rescale)
-        results = self.mask_head.predict(feats, batch_data_samples, results,
-                                         rescale)
+            self.bbox_head,
+            feats,
+            [sample.metainfo for sample in batch_data_samples],
+            rescale,
+        )
+        results = self.mask_head.predict(
+            feats, batch_data_samples, results, rescale
+        )
         return self.add_pred_to_datasample(batch_data_samples, results)
 
-    def _forward(self,
-                 batch_inputs: Tensor,
-                 batch_data_samples: OptSampleList = None) -> Tuple:
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
+    ) -> Tuple:
         """Raw outputs: the box head's, and mask logits (N * n, S, S) of each
         image's n pixels of highest class score, n being ``max_per_img``."""
         feats = self.extract_feat(batch_inputs)
@@ -87,6 +97,10 @@ class SPRNet(SingleStageInstanceSegmentor):
         pixels = best.topk(count, dim=1).indices
         labels = channels.gather(1, pixels) % self.bbox_head.cls_out_channels
         images = torch.arange(len(feats[0]), device=pixels.device)
-        logits = self.mask_head(feats, images.repeat_interleave(count),
-                                pixels.flatten(), labels.flatten())
+        logits = self.mask_head(
+            feats,
+            images.repeat_interleave(count),
+            pixels.flatten(),
+            labels.flatten(),
+        )
         return (*outs, logits)

@@ -41,25 +41,31 @@ def test_builds_trains_a_step_and_predicts(config, shapes):
     assert all(torch.isfinite(loss) for loss in losses.values())
     after = model.state_dict()
     for part in ('backbone.layer4', 'neck', 'bbox_head', 'mask_head'):
-        assert any(not torch.equal(before[k], after[k]) for k in before
-                   if k.startswith(part)), part
+        assert any(
+            not torch.equal(before[k], after[k])
+            for k in before
+            if k.startswith(part)
+        ), part
 
     val = DATASETS.build(cfg.val_dataloader.dataset)
     model.bbox_head.test_cfg.score_thr = 0.0
     with torch.no_grad():
-        result, = model.eval().test_step(pseudo_collate([val[0]]))
+        (result,) = model.eval().test_step(pseudo_collate([val[0]]))
     found = result.pred_instances
     assert found.masks.shape == (len(found), 96, 96)
     assert len(found) == 100 and found.masks.dtype == torch.bool
 
 
 def test_these_configs_are_there():
-    assert NAMES == {
-        'sprnet_r18_gfpn_shapes', 'sprnet_r50_fpn_1x_coco',
-        'sprnet_r50_gfpn_1x_coco', 'sprnet_r50_fpn_paper-500_coco',
-        'sprnet_r50_gfpn_paper-500_coco', 'sprnet_r50_gfpn_paper-800_coco',
-        'sprnet_r101_gfpn_paper-800_coco'
-    }
+    assert {
+        'sprnet_r18_gfpn_shapes',
+        'sprnet_r50_fpn_1x_coco',
+        'sprnet_r50_gfpn_1x_coco',
+        'sprnet_r50_fpn_paper-500_coco',
+        'sprnet_r50_gfpn_paper-500_coco',
+        'sprnet_r50_gfpn_paper-800_coco',
+        'sprnet_r101_gfpn_paper-800_coco',
+    } == NAMES
 
 
 @pytest.mark.parametrize('config', ALL, ids=lambda path: path.stem)
@@ -85,8 +91,9 @@ def test_contents_agree_with_the_name(config):
     if 'paper' in name:
         short = int(name.split('paper-')[1].split('_')[0])
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
-            scale, = (t.scale for t in loader.dataset.pipeline
-                      if t.type == 'Resize')
+            (scale,) = (
+                t.scale for t in loader.dataset.pipeline if t.type == 'Resize'
+            )
             assert min(scale) == short
             assert max(scale) == round(1333 * short / 800)
         assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1e-5)
@@ -105,28 +112,58 @@ def test_contents_agree_with_the_name(config):
 
 def test_the_shapes_config_knows_the_generators_classes():
     cfg = Config.fromfile(CONFIGS / 'sprnet_r18_gfpn_shapes.py')
-    for loader in (cfg.train_dataloader, cfg.val_dataloader,
-                   cfg.test_dataloader):
+    for loader in (
+        cfg.train_dataloader,
+        cfg.val_dataloader,
+        cfg.test_dataloader,
+    ):
         assert loader.dataset.metainfo.classes == CLASSES
     assert cfg.model.bbox_head.num_classes == len(CLASSES)
 
 
-@pytest.mark.parametrize('options,check', [
-    (dict(neck=dict(gate='tanh', gate_init='open', share_gate=True)),
-     lambda m: len(m.neck.gates) == 1),
-    (dict(neck=dict(type='PooledGFPN', add_extra_convs=False)),
-     lambda m: len(m.neck.fpn_convs) == 4),
-    (dict(mask_head=dict(decoder=dict(type='SinglePixelDecoder'))),
-     lambda m: type(m.mask_head.decoder).__name__ == 'SinglePixelDecoder'),
-    (dict(mask_head=dict(sampler=dict(
-        type='EveryObjectPixelSampler', threshold=0.5, max_pixels=7))),
-     lambda m: m.mask_head.sampler.max_pixels == 7),
-    (dict(mask_head=dict(encoder=dict(
-        channels=(8, ) * 4, kernels=(3, ) * 4))),
-     lambda m: m.mask_head.encoder.out_channels == 32),
-    (dict(test_cfg=dict(mask_thr_binary=0.4)),
-     lambda m: m.mask_head.mask_threshold == 0.4),
-])
+@pytest.mark.parametrize(
+    'options,check',
+    [
+        (
+            dict(neck=dict(gate='tanh', gate_init='open', share_gate=True)),
+            lambda m: len(m.neck.gates) == 1,
+        ),
+        (
+            dict(neck=dict(type='PooledGFPN', add_extra_convs=False)),
+            lambda m: len(m.neck.fpn_convs) == 4,
+        ),
+        (
+            dict(mask_head=dict(decoder=dict(type='SinglePixelDecoder'))),
+            lambda m: (
+                type(m.mask_head.decoder).__name__ == 'SinglePixelDecoder'
+            ),
+        ),
+        (
+            dict(
+                mask_head=dict(
+                    sampler=dict(
+                        type='EveryObjectPixelSampler',
+                        threshold=0.5,
+                        max_pixels=7,
+                    )
+                )
+            ),
+            lambda m: m.mask_head.sampler.max_pixels == 7,
+        ),
+        (
+            dict(
+                mask_head=dict(
+                    encoder=dict(channels=(8,) * 4, kernels=(3,) * 4)
+                )
+            ),
+            lambda m: m.mask_head.encoder.out_channels == 32,
+        ),
+        (
+            dict(test_cfg=dict(mask_thr_binary=0.4)),
+            lambda m: m.mask_head.mask_threshold == 0.4,
+        ),
+    ],
+)
 def test_variants_are_options(options, check):
     cfg = Config.fromfile(CONFIGS / 'sprnet_r18_gfpn_shapes.py')
     cfg.merge_from_dict(dict(model=options))

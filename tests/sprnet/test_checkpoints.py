@@ -20,9 +20,9 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize('call', [
-    dict(), dict(weights_only=False)
-], ids=['default', 'turned off'])
+@pytest.mark.parametrize(
+    'call', [dict(), dict(weights_only=False)], ids=['default', 'turned off']
+)
 def test_a_checkpoint_that_carries_code_is_refused(tmp_path, call):
     trap, file = tmp_path / 'trap', tmp_path / 'hostile.pth'
     torch.save(dict(state_dict={}, meta=Payload(trap)), file)
@@ -43,14 +43,18 @@ class Getattr:
         return getattr, self.call
 
 
-@pytest.mark.parametrize('owner,name', [
-    (HistoryBuffer, '__init__'),
-    (HistoryBuffer, '__globals__'),
-    (np.ndarray, 'tofile'),
-    (torch.Tensor, '__reduce_ex__'),
-])
+@pytest.mark.parametrize(
+    'owner,name',
+    [
+        (HistoryBuffer, '__init__'),
+        (HistoryBuffer, '__globals__'),
+        (np.ndarray, 'tofile'),
+        (torch.Tensor, '__reduce_ex__'),
+    ],
+)
 def test_getattr_gives_nothing_but_the_historys_statistics(
-        tmp_path, owner, name):
+    tmp_path, owner, name
+):
     with pytest.raises(pickle.UnpicklingError, match='asks for'):
         history_statistic(owner, name)
     file = tmp_path / 'probe.pth'

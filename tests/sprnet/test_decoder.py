@@ -3,8 +3,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from projects.sprnet.decoder import (ShortcutPixelDecoder, SinglePixelDecoder,
-                                     double, tree_to_grid)
+from projects.sprnet.decoder import (
+    ShortcutPixelDecoder,
+    SinglePixelDecoder,
+    double,
+    tree_to_grid,
+)
 
 CLASSES = 5
 
@@ -54,19 +58,25 @@ def test_is_the_on_class_channel_of_the_full_map(kind, num_relu):
 def test_the_papers_sizes():
     model = ShortcutPixelDecoder(80)
     assert model.mask_size == 32
-    assert [tuple(d.weight.shape) for d in model.deconvs
-            ] == [(640, 256, 2, 2)] + [(256, 256, 2, 2)] * 4
+    assert [tuple(d.weight.shape) for d in model.deconvs] == [
+        (640, 256, 2, 2)
+    ] + [(256, 256, 2, 2)] * 4
 
 
 def test_doubling_is_a_deconvolution():
     deconv = nn.ConvTranspose2d(3, 4, 2, stride=2)
     x = torch.randn(2, 3, 1, 1)
-    cells = double(double(x.flatten(2).transpose(1, 2), deconv.__class__(
-        3, 3, 2, stride=2)), deconv)
+    cells = double(
+        double(
+            x.flatten(2).transpose(1, 2), deconv.__class__(3, 3, 2, stride=2)
+        ),
+        deconv,
+    )
     assert cells.shape == (2, 16, 4)
     once = double(x.flatten(2).transpose(1, 2), deconv)
     torch.testing.assert_close(
-        once.transpose(1, 2).view(2, 4, 2, 2), deconv(x))
+        once.transpose(1, 2).view(2, 4, 2, 2), deconv(x)
+    )
 
 
 def test_tree_order_by_loops():
@@ -101,10 +111,15 @@ def test_no_pixels_still_reach_every_weight():
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize('option', [
-    dict(channels=0), dict(num_linear=0), dict(num_relu=-1),
-])
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(channels=0),
+        dict(num_linear=0),
+        dict(num_relu=-1),
+    ],
+)
 def test_wrong_options_are_named(option):
-    (name, value), = option.items()
+    ((name, value),) = option.items()
     with pytest.raises(ValueError, match=f'{name}={value} must be at least'):
         SinglePixelDecoder(CLASSES, **option)

@@ -20,17 +20,20 @@ def dense_consecutive(encoder, level):
 
 ENCODERS = [
     (MultiScaleFusion, dict(channels=(8, 4, 4, 4)), dense_fusion),
-    (MultiScaleFusion,
-     dict(channels=(4,) * 4, kernels=(3,) * 4, dilations=(1, 2, 4, 6)),
-     dense_fusion),
+    (
+        MultiScaleFusion,
+        dict(channels=(4,) * 4, kernels=(3,) * 4, dilations=(1, 2, 4, 6)),
+        dense_fusion,
+    ),
     (ConsecutiveConvs, dict(channels=5, num_convs=4), dense_consecutive),
 ]
 
 
 @pytest.mark.parametrize('kind,options,dense', ENCODERS)
 @pytest.mark.parametrize('chosen', ['all', 'some', 'none'])
-def test_equals_the_dense_convolutions_at_the_pixels(kind, options, dense,
-                                                     chosen):
+def test_equals_the_dense_convolutions_at_the_pixels(
+    kind, options, dense, chosen
+):
     torch.manual_seed(0)
     encoder = kind(6, **options)
     encoder.init_weights()
@@ -38,8 +41,9 @@ def test_equals_the_dense_convolutions_at_the_pixels(kind, options, dense,
         torch.nn.init.normal_(conv.bias)
     feats = pyramid(SIZES)
     images, pixels = all_pixels(SIZES, batch=2)
-    which = torch.randperm(len(pixels))[:dict(
-        all=len(pixels), some=40, none=0)[chosen]]
+    which = torch.randperm(len(pixels))[
+        : dict(all=len(pixels), some=40, none=0)[chosen]
+    ]
     maps = [dense(encoder, level) for level in feats]
     expected = at_all_pixels(maps)[which]
     codes = encoder(feats, images[which], pixels[which])
@@ -59,14 +63,17 @@ def test_texts_and_table_3as_sizes():
     assert ConsecutiveConvs(256).out_channels == 256
 
 
-@pytest.mark.parametrize('kind,options,message', [
-    (MultiScaleFusion, dict(dilations=(0, 2, 4, 6)), 'dilations'),
-    (MultiScaleFusion, dict(kernels=(1, 2, 3, 3)), 'kernels'),
-    (MultiScaleFusion, dict(channels=(1, 2)), 'equally many'),
-    (MultiScaleFusion, dict(channels=(0, 1, 1, 1)), 'channels'),
-    (ConsecutiveConvs, dict(num_convs=0), 'num_convs=0'),
-    (ConsecutiveConvs, dict(channels=0), 'channels=0'),
-])
+@pytest.mark.parametrize(
+    'kind,options,message',
+    [
+        (MultiScaleFusion, dict(dilations=(0, 2, 4, 6)), 'dilations'),
+        (MultiScaleFusion, dict(kernels=(1, 2, 3, 3)), 'kernels'),
+        (MultiScaleFusion, dict(channels=(1, 2)), 'equally many'),
+        (MultiScaleFusion, dict(channels=(0, 1, 1, 1)), 'channels'),
+        (ConsecutiveConvs, dict(num_convs=0), 'num_convs=0'),
+        (ConsecutiveConvs, dict(channels=0), 'channels=0'),
+    ],
+)
 def test_wrong_options_are_named(kind, options, message):
     with pytest.raises(ValueError, match=f'{kind.__name__}: .*{message}'):
         kind(6, **options)

@@ -1,3 +1,4 @@
+import mmdet
 import numpy as np
 import pytest
 import torch
@@ -6,7 +7,6 @@ from mmdet.models.necks import FPN
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-import mmdet
 
 from projects.sprnet.gfpn import GFPN, PooledGFPN
 
@@ -44,10 +44,13 @@ def score(x, gate):
     out = np.zeros_like(x) + depthwise.bias.detach().numpy()[:, None, None]
     for dy in range(3):
         for dx in range(3):
-            out += weight[:, dy, dx, None, None] * padded[
-                :, :, dy:dy + x.shape[2], dx:dx + x.shape[3]]
-    mixed = np.einsum('oc,nchw->nohw',
-                      pointwise.weight.detach().numpy()[..., 0, 0], out)
+            out += (
+                weight[:, dy, dx, None, None]
+                * padded[:, :, dy : dy + x.shape[2], dx : dx + x.shape[3]]
+            )
+    mixed = np.einsum(
+        'oc,nchw->nohw', pointwise.weight.detach().numpy()[..., 0, 0], out
+    )
     return mixed + pointwise.bias.detach().numpy()[:, None, None]
 
 
@@ -72,7 +75,8 @@ def test_merges_are_equations_1_to_3(gate, share_gate):
         module = gfpn.gates[0 if share_gate else i]
         x1, x2 = maps[i], enlarged(maps[i + 1], SIZES[i])
         maps[i] = x1 * function(score(x1, module)) + x2 * function(
-            score(x2, module))
+            score(x2, module)
+        )
     for out, conv, merged in zip(gfpn(feats), gfpn.fpn_convs, maps):
         expected = conv(torch.from_numpy(merged))
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
@@ -91,16 +95,22 @@ def test_gradients_reach_both_inputs_and_the_shared_convolution():
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize('options', [
-    dict(num_outs=5),
-    dict(num_outs=5, add_extra_convs='on_input'),
-    dict(num_outs=5, add_extra_convs='on_lateral'),
-    dict(num_outs=5, add_extra_convs='on_output',
-         relu_before_extra_convs=True),
-    dict(num_outs=4, add_extra_convs='on_input', start_level=1),
-    dict(num_outs=2, end_level=1),
-    dict(num_outs=1, start_level=2),
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(num_outs=5),
+        dict(num_outs=5, add_extra_convs='on_input'),
+        dict(num_outs=5, add_extra_convs='on_lateral'),
+        dict(
+            num_outs=5,
+            add_extra_convs='on_output',
+            relu_before_extra_convs=True,
+        ),
+        dict(num_outs=4, add_extra_convs='on_input', start_level=1),
+        dict(num_outs=2, end_level=1),
+        dict(num_outs=1, start_level=2),
+    ],
+)
 def test_is_fpn_where_the_gates_are_fully_open(options):
     gfpn, fpn = neck(**options), neck(FPN, **options)
     missing, unexpected = gfpn.load_state_dict(fpn.state_dict(), strict=False)
@@ -135,20 +145,26 @@ def test_pooled_extra_levels_are_the_caption_of_figure_2():
     assert all(p.grad is not None for p in gfpn.parameters())
 
 
-@pytest.mark.parametrize('option', [
-    dict(gate='softmax'),
-    dict(gate_init='closed'),
-])
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(gate='softmax'),
+        dict(gate_init='closed'),
+    ],
+)
 def test_unknown_options_are_named(option):
-    (name, value), = option.items()
+    ((name, value),) = option.items()
     with pytest.raises(ValueError, match=f"GFPN: {name}='{value}' is none"):
         neck(**option)
 
 
-@pytest.mark.parametrize('config', [
-    'retinanet/retinanet_r50_fpn_1x_coco.py',
-    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-])
+@pytest.mark.parametrize(
+    'config',
+    [
+        'retinanet/retinanet_r50_fpn_1x_coco.py',
+        'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    ],
+)
 def test_takes_the_place_of_fpn_in_a_stock_detector(config):
     register_all_modules()
     cfg = Config.fromfile(f'{mmdet.__path__[0]}/.mim/configs/{config}').model
@@ -157,8 +173,10 @@ def test_takes_the_place_of_fpn_in_a_stock_detector(config):
     detector = MODELS.build(cfg)
     data = dict(
         inputs=[torch.zeros(3, 128, 128)],
-        data_samples=[sample([[10, 10, 60, 60]], [3])])
+        data_samples=[sample([[10, 10, 60, 60]], [3])],
+    )
     losses = detector(
-        **detector.data_preprocessor(data, training=True), mode='loss')
+        **detector.data_preprocessor(data, training=True), mode='loss'
+    )
     detector.parse_losses(losses)[0].backward()
     assert all(p.grad is not None for p in detector.neck.gates.parameters())

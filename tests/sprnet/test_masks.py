@@ -32,8 +32,14 @@ def test_targets_against_crops_by_pycocotools(kind):
     boxes = []
     for x, y, w, h in map(coco_mask.toBbox, rles):
         x, y = int(x), int(y)
-        boxes.append([x, y, x + 32 * int(np.ceil(w / 32)),
-                      y + 32 * int(np.ceil(h / 32))])
+        boxes.append(
+            [
+                x,
+                y,
+                x + 32 * int(np.ceil(w / 32)),
+                y + 32 * int(np.ceil(h / 32)),
+            ]
+        )
     if kind == 'bitmap':
         masks = BitmapMasks([coco_mask.decode(r) for r in rles], height, width)
     else:
@@ -43,7 +49,7 @@ def test_targets_against_crops_by_pycocotools(kind):
     assert set(targets.unique().tolist()) == {0, 1}
     for target, rle, (x1, y1, x2, y2) in zip(targets, rles, boxes):
         padded = np.pad(coco_mask.decode(rle), 64).astype(np.float32)
-        crop = padded[y1 + 64:y2 + 64, x1 + 64:x2 + 64]
+        crop = padded[y1 + 64 : y2 + 64, x1 + 64 : x2 + 64]
         expected = cv2.resize(crop, (32, 32), interpolation=cv2.INTER_AREA)
         clear = expected != 0.5
         wrong = (target.numpy() != (expected >= 0.5)) & clear
@@ -58,9 +64,9 @@ def test_targets_are_cropped_to_the_box():
     mask = np.zeros((1, 40, 40), np.uint8)
     mask[0, 10:20, 8:28] = 1
     masks = BitmapMasks(mask, 40, 40)
-    target = mask_targets(masks, torch.tensor([[8., 10, 28, 20]]), 8)
+    target = mask_targets(masks, torch.tensor([[8.0, 10, 28, 20]]), 8)
     assert target.all()
-    target = mask_targets(masks, torch.tensor([[8., 10, 28, 30]]), 8)[0]
+    target = mask_targets(masks, torch.tensor([[8.0, 10, 28, 30]]), 8)[0]
     assert target[:4].all() and not target[4:].any()
 
 
@@ -69,15 +75,17 @@ def test_no_targets():
     assert mask_targets(masks, torch.zeros(0, 4), 32).shape == (0, 32, 32)
 
 
-BOXES = torch.tensor([
-    [3.2, 4.7, 40.1, 30.9],
-    [-15.5, -3.0, 20.0, 70.0],  # out of the image on three sides
-    [10.0, 10.0, 42.0, 42.0],
-    [59.0, 20.3, 59.4, 25.0],  # between two pixels' centres
-    [30.0, 30.0, 30.0, 30.0],  # empty
-    [70.0, 5.0, 90.0, 20.0],  # outside
-    [12.4, 12.4, 13.6, 13.6],  # one pixel
-])
+BOXES = torch.tensor(
+    [
+        [3.2, 4.7, 40.1, 30.9],
+        [-15.5, -3.0, 20.0, 70.0],  # out of the image on three sides
+        [10.0, 10.0, 42.0, 42.0],
+        [59.0, 20.3, 59.4, 25.0],  # between two pixels' centres
+        [30.0, 30.0, 30.0, 30.0],  # empty
+        [70.0, 5.0, 90.0, 20.0],  # outside
+        [12.4, 12.4, 13.6, 13.6],  # one pixel
+    ]
+)
 
 
 def pasted_by_loops(grid, box, height, width, threshold):
@@ -94,9 +102,9 @@ def pasted_by_loops(grid, box, height, width, threshold):
             top, left = int(v), int(u)
             low, right = min(top + 1, cells - 1), min(left + 1, cells - 1)
             dv, du = v - top, u - left
-            value = ((1 - dv) * ((1 - du) * grid[top, left] +
-                                 du * grid[top, right]) + dv *
-                     ((1 - du) * grid[low, left] + du * grid[low, right]))
+            value = (1 - dv) * (
+                (1 - du) * grid[top, left] + du * grid[top, right]
+            ) + dv * ((1 - du) * grid[low, left] + du * grid[low, right])
             mask[row, column] = value >= threshold
     return mask
 
@@ -109,8 +117,9 @@ def test_pasting_against_loops(threshold):
     masks = paste_masks(grids, boxes, 50, 60, threshold)
     assert masks.shape == (len(BOXES), 50, 60) and masks.dtype == torch.bool
     for mask, grid, box in zip(masks, grids, boxes):
-        expected = pasted_by_loops(grid.numpy(), box.tolist(), 50, 60,
-                                   threshold)
+        expected = pasted_by_loops(
+            grid.numpy(), box.tolist(), 50, 60, threshold
+        )
         assert np.array_equal(mask.numpy(), expected)
     assert masks[[0, 1, 2, 6]].flatten(1).any(1).all()
     assert not masks[3:6].any()
@@ -120,8 +129,11 @@ def test_pasting_into_whole_pixels_is_a_bilinear_resize():
     torch.manual_seed(0)
     grid = torch.rand(1, 32, 32)
     resized = F.interpolate(
-        grid[None], size=(70, 45), mode='bilinear', align_corners=False)[0, 0]
-    mask = paste_masks(grid, torch.tensor([[5., 7., 50., 77.]]), 80, 60, 0.5)
+        grid[None], size=(70, 45), mode='bilinear', align_corners=False
+    )[0, 0]
+    mask = paste_masks(
+        grid, torch.tensor([[5.0, 7.0, 50.0, 77.0]]), 80, 60, 0.5
+    )
     assert torch.equal(mask[0, 7:77, 5:50], resized >= 0.5)
 
 

@@ -4,11 +4,16 @@ import torch
 from helpers import build_model
 from mmdet.models.task_modules import AnchorGenerator
 
-from projects.sprnet.pixels import (BOXES_AT_ONCE, best_boxes,
-                                    positive_pixels,
-                                    predict_boxes_and_pixels)
-from projects.sprnet.samplers import (EveryObjectPixelSampler,
-                                      OverlapPixelSampler)
+from projects.sprnet.pixels import (
+    BOXES_AT_ONCE,
+    best_boxes,
+    positive_pixels,
+    predict_boxes_and_pixels,
+)
+from projects.sprnet.samplers import (
+    EveryObjectPixelSampler,
+    OverlapPixelSampler,
+)
 
 SIZES = [(16, 12), (8, 6), (4, 3), (2, 2)]
 
@@ -18,7 +23,8 @@ def anchors_per_pixel():
         strides=[8, 16, 32, 64],
         octave_base_scale=4,
         scales_per_octave=3,
-        ratios=[0.5, 1.0, 2.0])
+        ratios=[0.5, 1.0, 2.0],
+    )
     return torch.cat(generator.grid_priors(SIZES, device='cpu')).view(-1, 9, 4)
 
 
@@ -41,8 +47,9 @@ def test_positive_pixels_against_loops_over_the_papers_words(count, threshold):
     anchors, boxes = anchors_per_pixel(), random_boxes(count)
     expected = {}
     for pixel, nine in enumerate(anchors.numpy().astype(np.float64)):
-        overlaps = [[iou(anchor, box) for box in boxes.tolist()]
-                    for anchor in nine]
+        overlaps = [
+            [iou(anchor, box) for box in boxes.tolist()] for anchor in nine
+        ]
         if not count:
             continue
         # "If any one of the 9 boxes has an overlap larger than ..."
@@ -57,7 +64,7 @@ def test_positive_pixels_against_loops_over_the_papers_words(count, threshold):
 
 
 def test_of_equal_overlaps_the_first_box_counts():
-    anchors = torch.tensor([[0., 0, 10, 10]])
+    anchors = torch.tensor([[0.0, 0, 10, 10]])
     boxes = anchors.repeat(BOXES_AT_ONCE + 2, 1)
     overlap, index = best_boxes(anchors, boxes)
     assert overlap.tolist() == [1] and index.tolist() == [0]
@@ -66,7 +73,8 @@ def test_of_equal_overlaps_the_first_box_counts():
 def test_no_more_than_max_pixels_chosen_at_random():
     anchors, boxes = anchors_per_pixel(), random_boxes(30)
     everything = dict(
-        zip(*(t.tolist() for t in positive_pixels(anchors, boxes, 0.5))))
+        zip(*(t.tolist() for t in positive_pixels(anchors, boxes, 0.5)))
+    )
     sampler = OverlapPixelSampler(threshold=0.5, max_pixels=10)
     assert len(everything) > 20
     choices = set()
@@ -80,7 +88,9 @@ def test_no_more_than_max_pixels_chosen_at_random():
 
 def test_every_object_keeps_its_best_pixel():
     anchors = anchors_per_pixel()
-    boxes = torch.tensor([[24., 24, 56, 56], [70, 70, 75, 74], [5, 90, 9, 99]])
+    boxes = torch.tensor(
+        [[24.0, 24, 56, 56], [70, 70, 75, 74], [5, 90, 9, 99]]
+    )
     alone = OverlapPixelSampler()(anchors, boxes)
     assert set(alone[1].tolist()) == {0}
     pixels, instances = EveryObjectPixelSampler()(anchors, boxes)
@@ -95,18 +105,20 @@ def test_every_object_keeps_its_best_pixel():
 
 
 def test_every_object_sampler_without_objects():
-    pixels, instances = EveryObjectPixelSampler()(anchors_per_pixel(),
-                                                  torch.zeros(0, 4))
+    pixels, instances = EveryObjectPixelSampler()(
+        anchors_per_pixel(), torch.zeros(0, 4)
+    )
     assert len(pixels) == len(instances) == 0
 
 
-@pytest.mark.parametrize('option', [
-    dict(threshold=1.5), dict(threshold=-0.1), dict(max_pixels=0)
-])
+@pytest.mark.parametrize(
+    'option', [dict(threshold=1.5), dict(threshold=-0.1), dict(max_pixels=0)]
+)
 def test_wrong_options_are_named(option):
-    (name, value), = option.items()
-    with pytest.raises(ValueError,
-                       match=f'OverlapPixelSampler: {name}={value} must'):
+    ((name, value),) = option.items()
+    with pytest.raises(
+        ValueError, match=f'OverlapPixelSampler: {name}={value} must'
+    ):
         OverlapPixelSampler(**option)
 
 
@@ -123,21 +135,28 @@ def detector():
 
 def metas(count, size=(128, 160), scale=(1.25, 1.6)):
     return [
-        dict(img_shape=size, ori_shape=(100, 100), scale_factor=scale,
-             pad_shape=size) for _ in range(count)
+        dict(
+            img_shape=size,
+            ori_shape=(100, 100),
+            scale_factor=scale,
+            pad_shape=size,
+        )
+        for _ in range(count)
     ]
 
 
 @pytest.mark.parametrize('rescale', [False, True])
 @pytest.mark.parametrize('min_bbox_size', [-1, 0, 30])
-def test_detections_are_the_stock_heads_bit_for_bit(detector, rescale,
-                                                    min_bbox_size):
+def test_detections_are_the_stock_heads_bit_for_bit(
+    detector, rescale, min_bbox_size
+):
     torch.manual_seed(3)
     feats = detector.extract_feat(torch.randn(2, 3, 128, 160))
     head = detector.bbox_head
     head.test_cfg.min_bbox_size = min_bbox_size
     expected = head.predict_by_feat(
-        *head(feats), batch_img_metas=metas(2), rescale=rescale)
+        *head(feats), batch_img_metas=metas(2), rescale=rescale
+    )
     found = predict_boxes_and_pixels(head, feats, metas(2), rescale)
     head.test_cfg.min_bbox_size = 0
     for ours, stock in zip(found, expected):
@@ -155,15 +174,20 @@ def test_pixels_are_where_the_boxes_and_scores_come_from(detector):
     sizes = [s.shape[-2:] for s in scores]
     priors = torch.cat(head.prior_generator.grid_priors(sizes, device='cpu'))
     for n, results in enumerate(
-            predict_boxes_and_pixels(head, feats, metas(2), rescale=False)):
-        flat_scores = torch.cat([
-            s[n].permute(1, 2, 0).reshape(-1, 9, head.num_classes)
-            for s in scores
-        ])
+        predict_boxes_and_pixels(head, feats, metas(2), rescale=False)
+    ):
+        flat_scores = torch.cat(
+            [
+                s[n].permute(1, 2, 0).reshape(-1, 9, head.num_classes)
+                for s in scores
+            ]
+        )
         flat_deltas = torch.cat(
-            [d[n].permute(1, 2, 0).reshape(-1, 4) for d in deltas])
+            [d[n].permute(1, 2, 0).reshape(-1, 4) for d in deltas]
+        )
         boxes = head.bbox_coder.decode(
-            priors, flat_deltas, max_shape=(128, 160)).view(-1, 9, 4)
+            priors, flat_deltas, max_shape=(128, 160)
+        ).view(-1, 9, 4)
         assert len(results) == 100
         for detection in range(100):
             pixel = results.pixels[detection]
@@ -171,4 +195,3 @@ def test_pixels_are_where_the_boxes_and_scores_come_from(detector):
             same_score = torch.isclose(score, results.scores[detection])
             same_box = torch.isclose(boxes[pixel], results.bboxes[detection])
             assert (same_score & same_box.all(dim=1)).any()
-

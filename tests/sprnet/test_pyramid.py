@@ -16,8 +16,12 @@ def test_rows_are_the_pixels_level_by_level_and_row_by_row():
 
 def test_locate_is_the_inverse_of_laying_out():
     _, pixels = all_pixels(SIZES, 1)
-    expected = [(level, y, x) for level, (h, w) in enumerate(SIZES)
-                for y in range(h) for x in range(w)]
+    expected = [
+        (level, y, x)
+        for level, (h, w) in enumerate(SIZES)
+        for y in range(h)
+        for x in range(w)
+    ]
     found = torch.stack(locate(pixels, SIZES), dim=1)
     assert [tuple(p) for p in found.tolist()] == expected
 
@@ -39,7 +43,9 @@ def test_windows_against_loops(kernel, dilation):
         for (level, y, x), pixel in place.items():
             expected = [
                 n * length + place[level, y + dy, x + dx]
-                if (level, y + dy, x + dx) in place else batch * length
-                for dy in reach for dx in reach
+                if (level, y + dy, x + dx) in place
+                else batch * length
+                for dy in reach
+                for dx in reach
             ]
             assert rows[n * length + pixel].tolist() == expected

@@ -13,10 +13,19 @@ SCRIPT = Path(__file__).with_name('two_ranks.py')
 def ranks(tmp_path_factory):
     """Two gloo ranks, of which the second sees no object."""
     out = tmp_path_factory.mktemp('ranks')
-    subprocess.run([
-        sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2',
-        '--master-port=29613', SCRIPT, out
-    ], check=True, timeout=300)
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--nproc-per-node=2',
+            '--master-port=29613',
+            SCRIPT,
+            out,
+        ],
+        check=True,
+        timeout=300,
+    )
     return [torch.load(out / f'rank{rank}.pth') for rank in range(2)]
 
 
@@ -44,7 +53,9 @@ def test_mask_gradients_are_those_of_the_joined_batch(ranks):
     expected = gradients(joined)
     for key, grad in ranks[0]['grads'].items():
         if key.startswith('mask_head.'):
-            torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(
+                grad, expected[key], atol=1e-6, rtol=1e-4
+            )
 
 
 def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(ranks):
@@ -59,7 +70,8 @@ def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(ranks):
         total = 0
         for rank in range(2):
             losses = model(
-                images[rank:rank + 1], samples[rank:rank + 1], mode='loss')
+                images[rank : rank + 1], samples[rank : rank + 1], mode='loss'
+            )
             del losses['loss_mask']
             total = total + model.parse_losses(losses)[0] / 2
         return total
@@ -67,4 +79,5 @@ def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(ranks):
     expected = gradients(masks, boxes)
     for key, grad in ranks[0]['grads'].items():
         torch.testing.assert_close(
-            grad, expected[key], atol=1e-5, rtol=1e-3, msg=key)
+            grad, expected[key], atol=1e-5, rtol=1e-3, msg=key
+        )

@@ -20,31 +20,36 @@ def feats_of(model, batch, size=(128, 128)):
 
 
 def losses_of(model, samples, size=(128, 128)):
-    loss = model.mask_head.loss(
-        feats_of(model, len(samples), size), samples)['loss_mask']
+    loss = model.mask_head.loss(feats_of(model, len(samples), size), samples)[
+        'loss_mask'
+    ]
     loss.backward()
     return loss
 
 
-BOXES = [[24., 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
+BOXES = [[24.0, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
 
 
 def test_loss_against_every_pixel_on_its_own(model):
     samples = [sample(BOXES, [0, 3, 6]), sample(BOXES[:1], [2])]
     head, feats = model.mask_head, feats_of(model, 2)
     anchors = torch.cat(
-        head.anchor_generator.grid_priors([f.shape[-2:] for f in feats],
-                                          device='cpu')).view(-1, 9, 4)
+        head.anchor_generator.grid_priors(
+            [f.shape[-2:] for f in feats], device='cpu'
+        )
+    ).view(-1, 9, 4)
     cells = []
     for n, one in enumerate(samples):
         gt = one.gt_instances
         targets = mask_targets(gt.masks, gt.bboxes, 32)
         for pixel, instance in zip(
-                *positive_pixels(anchors, gt.bboxes, threshold=0.7)):
+            *positive_pixels(anchors, gt.bboxes, threshold=0.7)
+        ):
             code = head.encoder(feats, torch.tensor([n]), pixel[None])
             logits = head.decoder(code, gt.labels[instance][None])[0]
             cells.append(
-                F.binary_cross_entropy(logits.sigmoid(), targets[instance]))
+                F.binary_cross_entropy(logits.sigmoid(), targets[instance])
+            )
     assert len(cells) > 3
     loss = head.loss(feats, samples)['loss_mask']
     torch.testing.assert_close(loss, torch.stack(cells).mean())
@@ -56,12 +61,17 @@ def test_only_the_objects_classes_learn(model):
     assert grad.abs().sum(1).nonzero()[:, 0].tolist() == [1, 4]
 
 
-@pytest.mark.parametrize('samples', [
-    [sample([], [])],
-    [sample([], []), sample([[50, 50, 53, 53]], [0])],
-], ids=['no object', 'no positive pixel'])
+@pytest.mark.parametrize(
+    'samples',
+    [
+        [sample([], [])],
+        [sample([], []), sample([[50, 50, 53, 53]], [0])],
+    ],
+    ids=['no object', 'no positive pixel'],
+)
 def test_without_positive_pixels_the_loss_is_zero_and_reaches_all(
-        model, samples):
+    model, samples
+):
     loss = losses_of(model, samples)
     assert loss.item() == 0
     for name, parameter in model.mask_head.named_parameters():
@@ -95,11 +105,14 @@ def test_a_thousand_instances(model):
     assert torch.isfinite(loss) and loss > 0
 
 
-@pytest.mark.parametrize('options,message', [
-    ({'test_cfg.mask_thr_binary': 1.5}, 'mask_thr_binary=1.5 must lie'),
-    ({'mask_head.sampler.threshold': 2}, 'threshold=2'),
-    ({'mask_head.decoder.channels': 0}, 'channels=0'),
-])
+@pytest.mark.parametrize(
+    'options,message',
+    [
+        ({'test_cfg.mask_thr_binary': 1.5}, 'mask_thr_binary=1.5 must lie'),
+        ({'mask_head.sampler.threshold': 2}, 'threshold=2'),
+        ({'mask_head.decoder.channels': 0}, 'channels=0'),
+    ],
+)
 def test_wrong_options_are_named_when_the_model_is_built(options, message):
     with pytest.raises(ValueError, match=message):
         build_model(**options)
@@ -112,6 +125,7 @@ def test_levels_of_different_anchors_are_refused():
         strides=[8, 16],
         ratios=[[2], [2, 3]],
         min_sizes=[16, 32],
-        max_sizes=[32, 64])
+        max_sizes=[32, 64],
+    )
     with pytest.raises(ValueError, match='equally many anchors'):
         MODELS.build(dict(head, num_classes=7, in_channels=64))

@@ -1,8 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import (CONFIGS, SHAPES_CONFIG, at_all_pixels, build_model,
-                     sample)
+from helpers import CONFIGS, SHAPES_CONFIG, at_all_pixels, build_model, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
@@ -33,7 +32,8 @@ def data(batch=2, size=(128, 160)):
     samples = [sample([], [], size) for _ in range(batch)]
     for one in samples:
         one.set_metainfo(
-            dict(ori_shape=(100, 90), scale_factor=(160 / 90, 1.28)))
+            dict(ori_shape=(100, 90), scale_factor=(160 / 90, 1.28))
+        )
     return dict(inputs=torch.randn(batch, 3, *size), data_samples=samples)
 
 
@@ -41,7 +41,8 @@ def data(batch=2, size=(128, 160)):
 def test_boxes_are_stock_retinanets_bit_for_bit(model, rescale):
     stock = retinanet()
     missing, unexpected = stock.load_state_dict(
-        model.state_dict(), strict=False)
+        model.state_dict(), strict=False
+    )
     assert not missing
     assert all(key.startswith('mask_head.') for key in unexpected)
     batch = data()
@@ -57,12 +58,17 @@ def test_boxes_are_stock_retinanets_bit_for_bit(model, rescale):
 
 def test_a_stock_checkpoint_loads_with_only_the_new_keys_missing():
     fpn = CONFIGS / 'sprnet_r50_fpn_1x_coco.py'
-    for config, new in ((fpn, ('mask_head.',)),
-                        (CONFIGS / 'sprnet_r50_gfpn_1x_coco.py',
-                         ('mask_head.', 'neck.gates.'))):
+    for config, new in (
+        (fpn, ('mask_head.',)),
+        (
+            CONFIGS / 'sprnet_r50_gfpn_1x_coco.py',
+            ('mask_head.', 'neck.gates.'),
+        ),
+    ):
         ours = build_model(config)
         missing, unexpected = ours.load_state_dict(
-            retinanet(fpn).state_dict(), strict=False)
+            retinanet(fpn).state_dict(), strict=False
+        )
         assert not unexpected
         assert missing and all(key.startswith(new) for key in missing)
 
@@ -75,10 +81,12 @@ def test_masks_come_from_the_pixel_that_scored(model):
         feats = model.extract_feat(batch['inputs'])
         encoder, decoder = model.mask_head.encoder, model.mask_head.decoder
         length = sum(f[0, 0].numel() for f in feats)
-        codes = at_all_pixels([
-            torch.cat([conv(f) for conv in encoder.convs], dim=1).relu()
-            for f in feats
-        ])
+        codes = at_all_pixels(
+            [
+                torch.cat([conv(f) for conv in encoder.convs], dim=1).relu()
+                for f in feats
+            ]
+        )
         for n, one in enumerate(results):
             found = one.pred_instances
             assert found.masks.shape == (100, 100, 90)
@@ -113,7 +121,7 @@ def test_a_pixel_that_is_shifted_gives_another_mask(model):
 def test_masks_at_the_networks_size_without_rescale(model):
     batch = data(batch=1)
     with torch.no_grad():
-        one, = model.predict(*batch.values(), rescale=False)
+        (one,) = model.predict(*batch.values(), rescale=False)
     assert one.pred_instances.masks.shape == (100, 128, 160)
 
 
@@ -141,15 +149,17 @@ def test_mask_head_is_told_only_what_differs_from_the_box_head():
     model = build_model(**{'bbox_head.num_classes': 3})
     assert model.mask_head.num_classes == 3
     assert model.mask_head.decoder.classifier.out_channels == 3
-    assert model.mask_head.anchor_generator.strides == \
-        model.bbox_head.prior_generator.strides
+    assert (
+        model.mask_head.anchor_generator.strides
+        == model.bbox_head.prior_generator.strides
+    )
 
 
 def test_the_sum_of_the_three_losses_reaches_every_weight():
     model = build_model().train()
     samples = [
         sample([[24, 24, 56, 56], [56, 40, 120, 104]], [0, 3]),
-        sample([], [])
+        sample([], []),
     ]
     losses = model(torch.randn(2, 3, 128, 128), samples, mode='loss')
     assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_mask'}

@@ -1,7 +1,8 @@
 """What each rank of test_ranks.py runs: one training step, its results saved.
 
-    python -m torch.distributed.run --nproc-per-node 2 two_ranks.py OUT
+python -m torch.distributed.run --nproc-per-node 2 two_ranks.py OUT
 """
+
 import sys
 from pathlib import Path
 
@@ -20,8 +21,9 @@ def model_and_data():
     torch.manual_seed(5)
     images = torch.randn(2, 3, 128, 128)
     samples = [
-        sample([[24, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]],
-               [0, 3, 5]),
+        sample(
+            [[24, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]], [0, 3, 5]
+        ),
         sample([], []),
     ]
     return model, images, samples
@@ -32,8 +34,9 @@ def main(out: Path) -> None:
     rank = dist.get_rank()
     model, images, samples = model_and_data()
     wrapped = MMDistributedDataParallel(model, device_ids=None)
-    losses = wrapped(images[rank:rank + 1], samples[rank:rank + 1],
-                     mode='loss')
+    losses = wrapped(
+        images[rank : rank + 1], samples[rank : rank + 1], mode='loss'
+    )
     model.parse_losses(losses)[0].backward()
     grads = {k: p.grad.clone() for k, p in model.named_parameters()}
     torch.optim.SGD(model.parameters(), lr=0.01).step()
@@ -41,7 +44,10 @@ def main(out: Path) -> None:
         dict(
             grads=grads,
             weights=model.state_dict(),
-            loss_mask=losses['loss_mask'].detach()), out / f'rank{rank}.pth')
+            loss_mask=losses['loss_mask'].detach(),
+        ),
+        out / f'rank{rank}.pth',
+    )
     dist.destroy_process_group()
 
 

@@ -15,15 +15,17 @@ TOOL = ROOT / 'tools' / 'make_shapes.py'
 
 
 def make(out, *options):
-    return subprocess.run([sys.executable, TOOL, out, *options],
-                          capture_output=True,
-                          text=True)
+    return subprocess.run(
+        [sys.executable, TOOL, out, *options], capture_output=True, text=True
+    )
 
 
 def test_the_same_options_make_the_same_data(tmp_path, shapes):
     again = tmp_path / 'again'
-    assert make(again, '--train', '12', '--val', '5', '--size',
-                '96').returncode == 0
+    assert (
+        make(again, '--train', '12', '--val', '5', '--size', '96').returncode
+        == 0
+    )
     files = sorted(p.relative_to(shapes) for p in shapes.rglob('*.*'))
     assert len(files) == 12 + 5 + 3
     for file in files:
@@ -34,11 +36,16 @@ def test_the_same_options_make_the_same_data(tmp_path, shapes):
 
 
 def test_fewer_pictures_are_the_first_of_more(tmp_path, shapes):
-    assert make(tmp_path / 'few', '--train', '3', '--val', '1', '--size',
-                '96').returncode == 0
+    assert (
+        make(
+            tmp_path / 'few', '--train', '3', '--val', '1', '--size', '96'
+        ).returncode
+        == 0
+    )
     name = 'train2017/000000000003.jpg'
-    assert (tmp_path / 'few' / name).read_bytes() == \
-        (shapes / name).read_bytes()
+    assert (tmp_path / 'few' / name).read_bytes() == (
+        shapes / name
+    ).read_bytes()
 
 
 def test_annotations_are_what_coco_reads(shapes):
@@ -53,8 +60,10 @@ def test_annotations_are_what_coco_reads(shapes):
             assert mask.sum() == one['area'] > 0
             rows, columns = np.nonzero(mask)
             assert one['bbox'] == [
-                columns.min(), rows.min(), np.ptp(columns) + 1,
-                np.ptp(rows) + 1
+                columns.min(),
+                rows.min(),
+                np.ptp(columns) + 1,
+                np.ptp(rows) + 1,
             ]
         for image in coco.imgs.values():
             picture = cv2.imread(str(shapes / split / image['file_name']))
@@ -79,13 +88,17 @@ def test_scenes_are_what_the_data_set_promises():
     kinds = {bool(polygons(one.mask)) for one in objects if not one.crowd}
     assert kinds == {True, False}
     for scene in scenes:  # what covers hides: nothing belongs to two
-        assert sum(one.mask.astype(int) for one in scene).max(
-            initial=0) <= 1 if scene else True
+        assert (
+            sum(one.mask.astype(int) for one in scene).max(initial=0) <= 1
+            if scene
+            else True
+        )
 
 
 def test_polygons_and_rle_keep_the_mask():
     masks = [
-        one.mask for i in range(30)
+        one.mask
+        for i in range(30)
         for one in draw_scene(np.random.default_rng([3, i]), 96)[1]
     ]
     for mask in masks:
@@ -96,21 +109,24 @@ def test_polygons_and_rle_keep_the_mask():
         outline = polygons(mask)
         if outline:
             drawn = coco_mask.decode(
-                coco_mask.merge(coco_mask.frPyObjects(outline, 96, 96)))
+                coco_mask.merge(coco_mask.frPyObjects(outline, 96, 96))
+            )
             both = (drawn & mask).sum() / (drawn | mask).sum()
             assert both > 0.9
 
 
-@pytest.mark.parametrize('mask', [
-    np.ones((4, 4), bool), np.zeros((4, 4), bool), np.eye(4, dtype=bool)
-])
+@pytest.mark.parametrize(
+    'mask',
+    [np.ones((4, 4), bool), np.zeros((4, 4), bool), np.eye(4, dtype=bool)],
+)
 def test_rle_of_extreme_masks(mask):
     rle = coco_mask.frPyObjects(uncompressed_rle(mask), 4, 4)
     assert np.array_equal(coco_mask.decode(rle), mask)
 
 
 def test_a_finished_data_set_is_kept_and_nothing_else_overwritten(
-        tmp_path, shapes):
+    tmp_path, shapes
+):
     options = '--train', '12', '--val', '5', '--size', '96'
     done = make(shapes, *options)
     assert done.returncode == 0 and 'already there' in done.stdout

@@ -1,4 +1,5 @@
 """The command-line tools, run as a user runs them."""
+
 import os
 import signal
 import subprocess
@@ -12,20 +13,30 @@ from mmdet_tool import moved_data, with_options
 from mmengine.config import Config, DictAction
 
 SMALL = [
-    'model.backbone.base_channels=8', 'model.neck.in_channels=[8,16,32,64]',
-    'model.test_cfg.score_thr=0.0', 'train_dataloader.num_workers=1',
+    'model.backbone.base_channels=8',
+    'model.neck.in_channels=[8,16,32,64]',
+    'model.test_cfg.score_thr=0.0',
+    'train_dataloader.num_workers=1',
     'train_dataloader.dataset.filter_cfg.filter_empty_gt=False',
-    'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
     'test_dataloader.num_workers=0',
-    'test_dataloader.persistent_workers=False', 'train_cfg.val_interval=10',
-    'default_hooks.logger.interval=1'
+    'test_dataloader.persistent_workers=False',
+    'train_cfg.val_interval=10',
+    'default_hooks.logger.interval=1',
+    'default_hooks.checkpoint.max_keep_ckpts=-1',
 ]
 
 
 def command(tool, shapes, *arguments, options=()):
     return [
-        sys.executable, ROOT / 'tools' / tool, *arguments, '--cfg-options',
-        f'data_root={shapes}', *SMALL, *options
+        sys.executable,
+        ROOT / 'tools' / tool,
+        *arguments,
+        '--cfg-options',
+        f'data_root={shapes}',
+        *SMALL,
+        *options,
     ]
 
 
@@ -35,7 +46,8 @@ def run(command, cwd, **environment):
         cwd=cwd,
         env={**os.environ, 'OMP_NUM_THREADS': '1', **environment},
         capture_output=True,
-        text=True)
+        text=True,
+    )
 
 
 def weights(file):
@@ -52,29 +64,45 @@ def trained(shapes, tmp_path_factory):
     (other / '__init__.py').write_text('raise ImportError("the wrong one")')
     done = run(
         command(
-            'train.py', shapes, SHAPES_CONFIG, '--work-dir', 'run',
-            options=['train_cfg.max_epochs=3', 'randomness.seed=1']),
+            'train.py',
+            shapes,
+            SHAPES_CONFIG,
+            '--work-dir',
+            'run',
+            options=['train_cfg.max_epochs=3', 'randomness.seed=1'],
+        ),
         place,
-        PYTHONPATH=str(place / 'site'))
+        PYTHONPATH=str(place / 'site'),
+    )
     assert done.returncode == 0, done.stderr
     return place / 'run'
 
 
 def test_trains_from_any_directory_beside_another_projects(trained):
     assert (trained / 'epoch_3.pth').is_file()
-    log, = trained.glob('*/*.log')
+    (log,) = trained.glob('*/*.log')
     assert 'loss_mask' in log.read_text() and 'eta' in log.read_text()
 
 
 def test_a_killed_run_resumes_to_the_same_weights(trained, shapes, tmp_path):
     train = command(
-        'train.py', shapes, SHAPES_CONFIG, '--work-dir', 'run', '--resume',
-        options=['train_cfg.max_epochs=3', 'randomness.seed=1'])
+        'train.py',
+        shapes,
+        SHAPES_CONFIG,
+        '--work-dir',
+        'run',
+        '--resume',
+        options=['train_cfg.max_epochs=3', 'randomness.seed=1'],
+    )
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     process = subprocess.Popen(
-        list(map(str, train)), cwd=tmp_path, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True)
+        list(map(str, train)),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     marker = tmp_path / 'run' / 'last_checkpoint'
     deadline = time.monotonic() + 120
     while not marker.exists() and time.monotonic() < deadline:
@@ -86,13 +114,37 @@ def test_a_killed_run_resumes_to_the_same_weights(trained, shapes, tmp_path):
     done = run(train, tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'resumed epoch' in done.stdout + done.stderr
-    unbroken = weights(trained / 'epoch_3.pth')
-    resumed = weights(tmp_path / 'run' / 'epoch_3.pth')
-    assert unbroken.keys() == resumed.keys()
-    for key in unbroken:
-        assert torch.equal(unbroken[key], resumed[key]), key
-    one = weights(trained / 'epoch_2.pth')
-    assert any(not torch.equal(one[key], resumed[key]) for key in one)
+    assert_same_weights(trained, tmp_path / 'run')
+
+
+def assert_same_weights(unbroken, resumed):
+    last = weights(unbroken / 'epoch_3.pth')
+    found = weights(resumed / 'epoch_3.pth')
+    assert last.keys() == found.keys()
+    for key in last:
+        assert torch.equal(last[key], found[key]), key
+    before = weights(unbroken / 'epoch_2.pth')
+    assert any(not torch.equal(before[key], found[key]) for key in last)
+
+
+def test_a_resumed_run_goes_on_with_the_checkpoints_seed(
+    trained, shapes, tmp_path
+):
+    done = run(
+        command(
+            'train.py',
+            shapes,
+            SHAPES_CONFIG,
+            '--work-dir',
+            'run',
+            '--resume',
+            trained / 'epoch_2.pth',
+            options=['train_cfg.max_epochs=3'],
+        ),
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same_weights(trained, tmp_path / 'run')
 
 
 def coco_lines(done):
@@ -106,30 +158,56 @@ def coco_lines(done):
 def test_tests_and_draws(trained, shapes, tmp_path):
     pictures = tmp_path / 'pictures'
     done = run(
-        command('test.py', shapes, SHAPES_CONFIG, trained / 'epoch_3.pth',
-                '--work-dir', 'out', '--show-dir', pictures), tmp_path)
+        command(
+            'test.py',
+            shapes,
+            SHAPES_CONFIG,
+            trained / 'epoch_3.pth',
+            '--work-dir',
+            'out',
+            '--show-dir',
+            pictures,
+        ),
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
-    line, = coco_lines(done)
+    (line,) = coco_lines(done)
     assert 'coco/bbox_mAP:' in line and 'coco/segm_mAP:' in line
     assert len(list(pictures.glob('*.jpg'))) == 5
 
-    two = run([
-        ROOT / 'tools' / 'dist_test.sh', SHAPES_CONFIG,
-        trained / 'epoch_3.pth', '2',
-        *command('', shapes, '--work-dir', 'out2')[2:]
-    ], tmp_path, PYTHON=sys.executable, PORT='29611')
+    two = run(
+        [
+            ROOT / 'tools' / 'dist_test.sh',
+            SHAPES_CONFIG,
+            trained / 'epoch_3.pth',
+            '2',
+            *command('', shapes, '--work-dir', 'out2')[2:],
+        ],
+        tmp_path,
+        PYTHON=sys.executable,
+        PORT='29611',
+    )
     assert two.returncode == 0, two.stderr
-    assert [one.split(']', 1)[1] for one in coco_lines(two)
-            ] == [line.split(']', 1)[1]]
+    assert [one.split(']', 1)[1] for one in coco_lines(two)] == [
+        line.split(']', 1)[1]
+    ]
 
 
 def test_predicts_from_a_checkpoint(trained, shapes, tmp_path):
     image = next((shapes / 'val2017').glob('*.jpg'))
     config = next(trained.glob('*.py'))
-    done = run([
-        sys.executable, ROOT / 'tools' / 'predict.py', config,
-        trained / 'epoch_3.pth', image, '--out-dir', 'out'
-    ], tmp_path)
+    done = run(
+        [
+            sys.executable,
+            ROOT / 'tools' / 'predict.py',
+            config,
+            trained / 'epoch_3.pth',
+            image,
+            '--out-dir',
+            'out',
+        ],
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'out' / 'vis' / image.name).is_file()
     assert (tmp_path / 'out' / 'preds' / f'{image.stem}.json').is_file()
@@ -138,18 +216,32 @@ def test_predicts_from_a_checkpoint(trained, shapes, tmp_path):
 def test_two_nodes_of_one_rank_each(shapes, tmp_path):
     nodes = [
         subprocess.Popen(
-            list(map(str, [
-                ROOT / 'tools' / 'dist_train.sh', SHAPES_CONFIG, '1',
-                *command('', shapes, '--work-dir', 'run')[2:],
-                'train_cfg.max_epochs=1'
-            ])),
+            list(
+                map(
+                    str,
+                    [
+                        ROOT / 'tools' / 'dist_train.sh',
+                        SHAPES_CONFIG,
+                        '1',
+                        *command('', shapes, '--work-dir', 'run')[2:],
+                        'train_cfg.max_epochs=1',
+                    ],
+                )
+            ),
             cwd=tmp_path,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29612',
-                 'PYTHON': sys.executable, 'NNODES': '2',
-                 'NODE_RANK': str(rank)},
+            env={
+                **os.environ,
+                'OMP_NUM_THREADS': '1',
+                'PORT': '29612',
+                'PYTHON': sys.executable,
+                'NNODES': '2',
+                'NODE_RANK': str(rank),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True) for rank in range(2)
+            text=True,
+        )
+        for rank in range(2)
     ]
     outputs = [node.communicate(timeout=300)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
@@ -160,22 +252,28 @@ def test_two_nodes_of_one_rank_each(shapes, tmp_path):
 
 def test_a_checkpoint_that_carries_code_is_refused(shapes, tmp_path):
     class Payload:
-
         def __reduce__(self):
-            return os.mkdir, (str(tmp_path / 'trap'), )
+            return os.mkdir, (str(tmp_path / 'trap'),)
 
     torch.save(dict(state_dict={}, meta=Payload()), tmp_path / 'bad.pth')
-    for tool, arguments in (('test.py', [SHAPES_CONFIG, 'bad.pth']),
-                            ('train.py', [SHAPES_CONFIG, '--resume',
-                                          'bad.pth'])):
+    for tool, arguments in (
+        ('test.py', [SHAPES_CONFIG, 'bad.pth']),
+        ('train.py', [SHAPES_CONFIG, '--resume', 'bad.pth']),
+    ):
         done = run(command(tool, shapes, *arguments), tmp_path)
         assert done.returncode == 1
         assert f'{tool}: the checkpoint was refused' in done.stderr
         assert 'Traceback' not in done.stderr
-    done = run([
-        sys.executable, ROOT / 'tools' / 'predict.py', SHAPES_CONFIG,
-        'bad.pth', ROOT / 'README.md'
-    ], tmp_path)
+    done = run(
+        [
+            sys.executable,
+            ROOT / 'tools' / 'predict.py',
+            SHAPES_CONFIG,
+            'bad.pth',
+            ROOT / 'README.md',
+        ],
+        tmp_path,
+    )
     assert 'predict.py: the checkpoint was refused' in done.stderr
     assert not (tmp_path / 'trap').exists()
 
@@ -183,20 +281,27 @@ def test_a_checkpoint_that_carries_code_is_refused(shapes, tmp_path):
 def test_missing_files_get_a_sentence(tmp_path):
     for arguments, name in (
         (['nowhere.py'], 'nowhere.py'),
-        ([SHAPES_CONFIG, '--cfg-options', 'data_root=nowhere'],
-         'nowhere/annotations/instances_train2017.json')):
-        done = run([sys.executable, ROOT / 'tools' / 'train.py', *arguments],
-                   tmp_path)
+        (
+            [SHAPES_CONFIG, '--cfg-options', 'data_root=nowhere'],
+            'nowhere/annotations/instances_train2017.json',
+        ),
+    ):
+        done = run(
+            [sys.executable, ROOT / 'tools' / 'train.py', *arguments], tmp_path
+        )
         assert done.returncode == 1
         assert name in done.stderr.splitlines()[-1]
         assert done.stderr.splitlines()[-1].startswith('train.py: ')
         assert 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('tool,arguments', [
-    ('train.py', ['--amp', '--auto-scale-lr', '--launcher']),
-    ('test.py', ['--show-dir', '--out', '--tta', '--launcher']),
-])
+@pytest.mark.parametrize(
+    'tool,arguments',
+    [
+        ('train.py', ['--amp', '--auto-scale-lr', '--launcher']),
+        ('test.py', ['--show-dir', '--out', '--tta', '--launcher']),
+    ],
+)
 def test_flags_are_mmdetections_own(tool, arguments, tmp_path):
     done = run([sys.executable, ROOT / 'tools' / tool, '--help'], tmp_path)
     assert done.returncode == 0
@@ -213,30 +318,35 @@ def parsed(options):
 
 def test_data_root_moves_every_path_of_the_data():
     options = parsed(
-        moved_data([str(SHAPES_CONFIG), '--cfg-options', 'data_root=/new']))
+        moved_data([str(SHAPES_CONFIG), '--cfg-options', 'data_root=/new'])
+    )
     cfg = Config.fromfile(SHAPES_CONFIG)
     cfg.merge_from_dict(options)
     assert 'data/shapes' not in cfg.pretty_text
     assert cfg.train_dataloader.dataset.data_root == '/new/'
-    assert cfg.val_evaluator.ann_file == \
-        '/new/annotations/instances_val2017.json'
+    assert (
+        cfg.val_evaluator.ann_file == '/new/annotations/instances_val2017.json'
+    )
     assert moved_data([str(SHAPES_CONFIG), '--cfg-options', 'a=1']) == []
 
 
 def test_given_options_win_over_added_ones():
-    assert with_options(['c.py', '--cfg-options', 'a=1', '--amp'],
-                        ['a=0', 'b=0']) == [
-                            'c.py', '--cfg-options', 'a=0', 'b=0', 'a=1',
-                            '--amp'
-                        ]
+    assert with_options(
+        ['c.py', '--cfg-options', 'a=1', '--amp'], ['a=0', 'b=0']
+    ) == ['c.py', '--cfg-options', 'a=0', 'b=0', 'a=1', '--amp']
     assert with_options(['c.py'], ['b=0']) == ['c.py', '--cfg-options', 'b=0']
     assert with_options(['c.py'], []) == ['c.py']
 
 
-@pytest.mark.parametrize('script,fewer', [
-    ('dist_train.sh', ['a']), ('dist_test.sh', ['a', 'b']),
-    ('slurm_train.sh', ['a', 'b', 'c']), ('slurm_test.sh', ['a', 'b', 'c'])
-])
+@pytest.mark.parametrize(
+    'script,fewer',
+    [
+        ('dist_train.sh', ['a']),
+        ('dist_test.sh', ['a', 'b']),
+        ('slurm_train.sh', ['a', 'b', 'c']),
+        ('slurm_test.sh', ['a', 'b', 'c']),
+    ],
+)
 def test_shell_tools_say_how_they_are_used(script, fewer, tmp_path):
     done = run([ROOT / 'tools' / script, *fewer], tmp_path)
     assert done.returncode == 2 and done.stderr.startswith('usage: ')
@@ -246,16 +356,29 @@ def test_slurm_tools_call_srun(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
-    done = run([
-        ROOT / 'tools' / 'slurm_train.sh', 'part', 'job', 'c.py', 'dir',
-        '--amp'
-    ], tmp_path, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16',
-        SRUN_ARGS='--time=60 --exclusive')
+    done = run(
+        [
+            ROOT / 'tools' / 'slurm_train.sh',
+            'part',
+            'job',
+            'c.py',
+            'dir',
+            '--amp',
+        ],
+        tmp_path,
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        GPUS='16',
+        SRUN_ARGS='--time=60 --exclusive',
+    )
     words = done.stdout.splitlines()
     assert words[:3] == ['--partition=part', '--job-name=job', '--gres=gpu:8']
     assert '--ntasks=16' in words and '--exclusive' in words
     assert words[-7:] == [
-        f'{ROOT}/tools/train.py', 'c.py', '--work-dir', 'dir', '--amp',
-        '--launcher', 'slurm'
+        f'{ROOT}/tools/train.py',
+        'c.py',
+        '--work-dir',
+        'dir',
+        '--amp',
+        '--launcher',
+        'slurm',
     ]
-

@@ -6,13 +6,18 @@ model = dict(
     mask_head=dict(
         type='SPRHead',
         sampler=dict(
-            type='OverlapPixelSampler', threshold=0.7, max_pixels=300),
+            type='OverlapPixelSampler', threshold=0.7, max_pixels=300
+        ),
         encoder=dict(
             type='MultiScaleFusion',
             channels=(256, 128, 128, 128),
             kernels=(1, 3, 3, 3),
-            dilations=(1, 2, 4, 6)),
+            dilations=(1, 2, 4, 6),
+        ),
         decoder=dict(type='ShortcutPixelDecoder', channels=256),
         loss_mask=dict(
-            type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0)),
-    test_cfg=dict(mask_thr_binary=0.5))
+            type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0
+        ),
+    ),
+    test_cfg=dict(mask_thr_binary=0.5),
+)

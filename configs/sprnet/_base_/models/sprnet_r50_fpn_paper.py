@@ -4,4 +4,7 @@ model = dict(
     backbone=dict(frozen_stages=-1),
     bbox_head=dict(
         loss_bbox=dict(
-            _delete_=True, type='SmoothL1Loss', beta=1 / 9, loss_weight=1.0)))
+            _delete_=True, type='SmoothL1Loss', beta=1 / 9, loss_weight=1.0
+        )
+    ),
+)
