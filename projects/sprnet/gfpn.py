@@ -160,11 +160,12 @@ class PooledGFPN(GFPN):
     """GFPN with the extra levels of Figure 2's caption.
 
     The first extra level is the pooling of the last backbone level's output;
-    every further one is a 3x3 convolution of stride 2 on the one before.
+    every further one is a 3x3 convolution of stride 2 on the one before. So
+    ``add_extra_convs`` decides nothing here.
     """
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, add_extra_convs='on_output', **kwargs)
+        super().__init__(*args, **{**kwargs, 'add_extra_convs': 'on_output'})
         first_extra = len(self.lateral_convs)
         if self.num_outs > first_extra:
             del self.fpn_convs[first_extra]

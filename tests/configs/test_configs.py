@@ -35,7 +35,7 @@ def test_builds_trains_a_step_and_predicts(config, shapes):
     before = {k: v.clone() for k, v in model.state_dict().items()}
 
     train = DATASETS.build(cfg.train_dataloader.dataset)
-    batch = pseudo_collate([train[0], train[1]])
+    batch = pseudo_collate([train[i] for i in range(6)])
     losses = model.train().train_step(batch, optimizer)
     assert {'loss', 'loss_cls', 'loss_bbox', 'loss_mask'} <= set(losses)
     assert all(torch.isfinite(loss) for loss in losses.values())
@@ -129,7 +129,7 @@ def test_the_shapes_config_knows_the_generators_classes():
             lambda m: len(m.neck.gates) == 1,
         ),
         (
-            dict(neck=dict(type='PooledGFPN', add_extra_convs=False)),
+            dict(neck=dict(type='PooledGFPN')),
             lambda m: len(m.neck.fpn_convs) == 4,
         ),
         (
