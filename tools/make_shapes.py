@@ -91,7 +91,8 @@ def write_split(
     folder = out / split
     folder.mkdir(parents=True)
     images, annotations = [], []
-    for number in trange(1, count + 1, desc=split, unit=' pictures'):
+    numbers = trange(1, count + 1, desc=split, unit=' pictures', mininterval=1)
+    for number in numbers:
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         picture, instances = draw_scene(rng, size)
         name = f'{number:012d}.jpg'

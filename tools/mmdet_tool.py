@@ -26,9 +26,9 @@ def main(script: str) -> None:
     # In front: another package called `projects` may be installed.
     sys.path.insert(0, str(ROOT))
     argv = sys.argv[1:]
-    sys.argv[1:] = with_options(argv, moved_data(argv) + cpu_ranks(argv))
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / script
     try:
+        sys.argv[1:] = with_options(argv, moved_data(argv) + cpu_ranks(argv))
         runpy.run_path(str(tool), run_name='__main__')
     except FileNotFoundError as error:
         sys.exit(

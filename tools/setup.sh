@@ -44,12 +44,10 @@ step() { # step DESCRIPTION COMMAND...: output to the log, a sign of life here
         # A terminal shows one line that moves, a log one line a minute.
         if [ -t 1 ]; then
             printf '\r  %s %s %ds ' "$what" "$files" $((SECONDS - started))
-            sleep 1
-        else
-            [ $(((SECONDS - started) % 60)) -ge 5 ] ||
-                echo "  $what $files $((SECONDS - started))s"
-            sleep 5
+        elif [ $(((SECONDS - started) % 60)) -eq 0 ]; then
+            echo "  $what $files $((SECONDS - started))s"
         fi
+        sleep 1
     done
     trap - EXIT
     if wait $job; then

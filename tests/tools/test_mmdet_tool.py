@@ -281,6 +281,7 @@ def test_a_checkpoint_that_carries_code_is_refused(shapes, tmp_path):
 def test_missing_files_get_a_sentence(tmp_path):
     for arguments, name in (
         (['nowhere.py'], 'nowhere.py'),
+        (['nowhere.py', '--cfg-options', 'data_root=x'], 'nowhere.py'),
         (
             [SHAPES_CONFIG, '--cfg-options', 'data_root=nowhere'],
             'nowhere/annotations/instances_train2017.json',

@@ -1,0 +1,112 @@
+"""The sentences of `make setup`, with stand-ins for what it calls."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+
+def setup(python, venv, requirements='requirements.txt', **environment):
+    return subprocess.run(
+        [ROOT / 'tools' / 'setup.sh', str(python), str(venv), requirements],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def script(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('\n'.join(['#!/bin/sh', *lines]) + '\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_done_once(tmp_path):
+    wanted = subprocess.run(
+        'cat requirements-build.txt requirements.txt | cksum',
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    (tmp_path / '.ready').write_text(wanted)
+    done = setup('no-such-python', tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    other = setup('no-such-python', tmp_path, 'requirements-onedl.txt')
+    assert other.returncode == 1
+
+
+@pytest.mark.parametrize(
+    'python,environment,sentence',
+    [
+        ('no-such-python', {}, 'no no-such-python here; install Python 3.10'),
+        (sys.executable, {'CXX': 'no-such-c++'}, 'no C++ compiler no-such'),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, python, environment, sentence):
+    done = setup(python, tmp_path / 'venv', **environment)
+    assert done.returncode == 1
+    assert sentence in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    'refused,sentence',
+    [
+        ('*version_info*', 'the pinned packages need Python 3.10 to 3.12'),
+        ('*ensurepip*', 'python3-venv'),
+    ],
+)
+def test_an_unfit_python_is_named(tmp_path, refused, sentence):
+    python = script(
+        tmp_path / 'python',
+        f'case "$2" in {refused}) exit 1;; esac',
+        f'exec {shlex.quote(sys.executable)} "$@"',
+    )
+    done = setup(python, tmp_path / 'venv')
+    assert done.returncode == 1 and sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    'message,requirements,sentence',
+    [
+        (
+            'OSError: [Errno 28] No space left on device',
+            'requirements.txt',
+            'the disk is full',
+        ),
+        (
+            'NewConnectionError: Failed to establish a new connection',
+            'requirements.txt',
+            'no package index could be reached',
+        ),
+        (
+            'ERROR: No matching distribution found for torch',
+            'requirements.txt',
+            'No matching distribution found for torch',
+        ),
+        ('error: nvcc', 'requirements.txt', 'STACK=onedl'),
+        ('error: nvcc', 'requirements-onedl.txt', 'could not be built (log'),
+    ],
+)
+def test_a_failed_installation_is_explained(
+    tmp_path, message, requirements, sentence
+):
+    script(
+        tmp_path / 'venv' / 'bin' / 'python',
+        'case "$*" in',
+        '  *"pip install -v"*) ' + f'echo {shlex.quote(message)}; exit 1;;',
+        '  *"pip install"*) exit 0;;',
+        '  *mmcv*) exit 1;;',
+        '  *psutil*) echo 2;;',
+        'esac',
+    )
+    done = setup(sys.executable, tmp_path / 'venv', requirements)
+    assert done.returncode == 1
+    assert sentence in done.stderr.splitlines()[-1]
+    assert not (tmp_path / 'venv' / '.ready').exists()
