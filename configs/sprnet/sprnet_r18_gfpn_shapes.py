@@ -94,4 +94,6 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=2), visualization=dict(score_thr=0.5)
+)
