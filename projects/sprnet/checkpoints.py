@@ -44,7 +44,11 @@ def allow_mmengine_checkpoints() -> None:
     TORCH_FORCE_WEIGHTS_ONLY_LOAD.
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    number_types = {type(np.dtype(t)) for t in (np.int64, np.float64)}
+    classes = {HistoryBuffer, np.ndarray, np.dtype}
+    classes |= {type(np.dtype(t)) for t in (np.int64, np.float64)}
+    # Under their names, which survive where a mere class does not: the forks
+    # take the classes that they allow for one file out again after it.
+    named = [(c, f'{c.__module__}.{c.__qualname__}') for c in classes]
     # A file written with NumPy 1 names what NumPy 2 moved, and the reverse.
     moved = [
         (getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
@@ -52,12 +56,5 @@ def allow_mmengine_checkpoints() -> None:
         for core in ('core', '_core')
     ]
     torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            np.ndarray,
-            np.dtype,
-            *number_types,
-            *moved,
-            (history_statistic, 'builtins.getattr'),
-        ]
+        [*named, *moved, (history_statistic, 'builtins.getattr')]
     )

@@ -306,7 +306,7 @@ def test_missing_files_get_a_sentence(tmp_path):
 def test_flags_are_mmdetections_own(tool, arguments, tmp_path):
     done = run([sys.executable, ROOT / 'tools' / tool, '--help'], tmp_path)
     assert done.returncode == 0
-    assert done.stdout.startswith(f'usage: {tool}')
+    assert f'usage: {tool}' in done.stdout
     assert all(flag in done.stdout for flag in arguments)
 
 
