@@ -48,6 +48,7 @@ def test_done_once(tmp_path):
         ('no-such-python', {}, 'no no-such-python here; install Python 3.10'),
         (sys.executable, {'CXX': 'no-such-c++'}, 'no C++ compiler no-such'),
     ],
+    ids=['python', 'compiler'],
 )
 def test_what_is_missing_is_named(tmp_path, python, environment, sentence):
     done = setup(python, tmp_path / 'venv', **environment)
