@@ -27,9 +27,8 @@ def _polar(radii, angles) -> np.ndarray:
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=-1)
 
 
-def _circle(radius=1.0, centre=(0.0, 0.0)) -> np.ndarray:
-    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    return _polar(radius, angles) + np.asarray(centre)
+def _circle(radius=1.0) -> np.ndarray:
+    return _polar(radius, np.linspace(0, 2 * np.pi, 64, endpoint=False))
 
 
 def _ellipse() -> Contours:

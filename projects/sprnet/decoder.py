@@ -89,6 +89,7 @@ class SinglePixelDecoder(BaseModule):
         return 2 ** len(self.deconvs)
 
     def init_weights(self) -> None:
+        """Draw weights that keep the variance of the features."""
         super().init_weights()
         # PyTorch's default loses two orders of magnitude over five layers.
         # Windows do not overlap, so a cell's fan-in is C_in alone.
@@ -146,6 +147,7 @@ class ShortcutPixelDecoder(SinglePixelDecoder):
     """
 
     def classify(self, small: Tensor, large: Tensor, weight: Tensor) -> Tensor:
+        """As :meth:`SinglePixelDecoder.classify`, with the shortcut."""
         shortcut = torch.bmm(small, weight)[..., 0]
         # In tree order the cells under one parent stand together.
         shortcut = shortcut.repeat_interleave(4**self.num_relu, dim=1)

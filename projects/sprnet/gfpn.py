@@ -50,6 +50,7 @@ class Gate(BaseModule):
         )
 
     def init_weights(self) -> None:
+        """Open the gate, if ``init`` says so."""
         super().init_weights()
         if self.init == 'open':
             pointwise = self.sep.pointwise_conv.conv

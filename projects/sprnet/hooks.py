@@ -17,6 +17,7 @@ class EpochSeedHook(Hook):
     """
 
     def before_train_epoch(self, runner: Runner) -> None:
+        """Seed the sampler and this rank's generators for the epoch."""
         batches = runner.train_dataloader.batch_sampler
         shared = [runner.seed]
         broadcast_object_list(shared)  # ranks must draw the same order

@@ -14,6 +14,7 @@ Sizes = Sequence[Tuple[int, int]]  # (H_l, W_l) of every level
 
 
 def pyramid_sizes(feats: Sequence[Tensor]) -> List[Tuple[int, int]]:
+    """(H_l, W_l) of every level."""
     return [tuple(feat.shape[-2:]) for feat in feats]
 
 

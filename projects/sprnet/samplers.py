@@ -36,6 +36,7 @@ class OverlapPixelSampler:
     def positives(
         self, anchors: Tensor, boxes: Tensor
     ) -> Tuple[Tensor, Tensor]:
+        """All candidates: pixels (P,) and instances (P,), of any number."""
         return positive_pixels(anchors, boxes, self.threshold)
 
     def __call__(
@@ -64,6 +65,7 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
     def positives(
         self, anchors: Tensor, boxes: Tensor
     ) -> Tuple[Tensor, Tensor]:
+        """As the base class's, then the best pixel of each object left out."""
         pixels, instances = super().positives(anchors, boxes)
         left_out = torch.ones(
             len(boxes), dtype=torch.bool, device=boxes.device
