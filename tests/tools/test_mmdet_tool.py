@@ -40,11 +40,28 @@ def command(tool, shapes, *arguments, options=()):
     ]
 
 
-def run(command, cwd, **environment):
+def three_epochs(shapes, *arguments, options=()):
+    """The command that trains to epoch 3 in ./run."""
+    return command(
+        'train.py',
+        shapes,
+        SHAPES_CONFIG,
+        '--work-dir',
+        'run',
+        *arguments,
+        options=['train_cfg.max_epochs=3', *options],
+    )
+
+
+def environment(**variables):
+    return {**os.environ, 'OMP_NUM_THREADS': '1', **variables}
+
+
+def run(command, cwd, **variables):
     return subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', **environment},
+        env=environment(**variables),
         capture_output=True,
         text=True,
     )
@@ -63,14 +80,7 @@ def trained(shapes, tmp_path_factory):
     other.mkdir(parents=True)
     (other / '__init__.py').write_text('raise ImportError("the wrong one")')
     done = run(
-        command(
-            'train.py',
-            shapes,
-            SHAPES_CONFIG,
-            '--work-dir',
-            'run',
-            options=['train_cfg.max_epochs=3', 'randomness.seed=1'],
-        ),
+        three_epochs(shapes, options=['randomness.seed=1']),
         place,
         PYTHONPATH=str(place / 'site'),
     )
@@ -85,20 +95,11 @@ def test_trains_from_any_directory_beside_another_projects(trained):
 
 
 def test_a_killed_run_resumes_to_the_same_weights(trained, shapes, tmp_path):
-    train = command(
-        'train.py',
-        shapes,
-        SHAPES_CONFIG,
-        '--work-dir',
-        'run',
-        '--resume',
-        options=['train_cfg.max_epochs=3', 'randomness.seed=1'],
-    )
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    train = three_epochs(shapes, '--resume', options=['randomness.seed=1'])
     process = subprocess.Popen(
         list(map(str, train)),
         cwd=tmp_path,
-        env=environment,
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -131,16 +132,7 @@ def test_a_resumed_run_goes_on_with_the_checkpoints_seed(
     trained, shapes, tmp_path
 ):
     done = run(
-        command(
-            'train.py',
-            shapes,
-            SHAPES_CONFIG,
-            '--work-dir',
-            'run',
-            '--resume',
-            trained / 'epoch_2.pth',
-            options=['train_cfg.max_epochs=3'],
-        ),
+        three_epochs(shapes, '--resume', trained / 'epoch_2.pth'),
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -229,14 +221,12 @@ def test_two_nodes_of_one_rank_each(shapes, tmp_path):
                 )
             ),
             cwd=tmp_path,
-            env={
-                **os.environ,
-                'OMP_NUM_THREADS': '1',
-                'PORT': '29612',
-                'PYTHON': sys.executable,
-                'NNODES': '2',
-                'NODE_RANK': str(rank),
-            },
+            env=environment(
+                PORT='29612',
+                PYTHON=sys.executable,
+                NNODES='2',
+                NODE_RANK=str(rank),
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
