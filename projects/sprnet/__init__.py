@@ -5,11 +5,13 @@ from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
 from .hooks import EpochSeedHook
+from .metrics import CocoAPARMetric
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
 from .spr_head import SPRHead
 from .sprnet import SPRNet
 
 __all__ = [
+    'CocoAPARMetric',
     'ConsecutiveConvs',
     'EpochSeedHook',
     'EveryObjectPixelSampler',

@@ -3,3 +3,5 @@ _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 train_dataloader = dict(
     persistent_workers=False, worker_init_fn=dict(type='keep_epoch_seed')
 )
+val_evaluator = dict(type='CocoAPARMetric')
+test_evaluator = val_evaluator
