@@ -1,7 +1,2 @@
-_base_ = [
-    './_base_/models/sprnet_r50_fpn_paper.py',
-    './_base_/datasets/coco_paper-800.py',
-    './_base_/schedules/schedule_paper.py',
-    './_base_/default_runtime.py',
-]
+_base_ = './sprnet_r50_fpn_paper-800_coco.py'
 model = dict(neck=dict(type='GFPN'))

@@ -1,5 +1,4 @@
 _base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'
-custom_imports = dict(imports=['projects.sprnet'])
 model = dict(
     type='SPRNet',
     # num_classes, in_channels and anchor_generator are those of bbox_head

@@ -1,0 +1,2 @@
+_base_ = '../object_detection/retinanet_r18_gfpn_shapes.py'
+model = dict(neck=dict(gate='tanh'))

@@ -1,0 +1,2 @@
+_base_ = '../object_detection/retinanet_r50_gfpn_paper-400_coco.py'
+model = dict(neck=dict(share_gate=True))

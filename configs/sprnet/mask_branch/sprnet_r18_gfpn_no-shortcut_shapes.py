@@ -1,0 +1,2 @@
+_base_ = '../sprnet_r18_gfpn_shapes.py'
+model = dict(mask_head=dict(decoder=dict(type='SinglePixelDecoder')))

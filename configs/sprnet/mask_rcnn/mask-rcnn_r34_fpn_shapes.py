@@ -1,0 +1,2 @@
+_base_ = './mask-rcnn_r18_fpn_shapes.py'
+model = dict(backbone=dict(depth=34))

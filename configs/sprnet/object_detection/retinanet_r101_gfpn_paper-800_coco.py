@@ -1,0 +1,6 @@
+_base_ = './retinanet_r50_gfpn_paper-800_coco.py'
+model = dict(
+    backbone=dict(
+        depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')
+    )
+)

@@ -1,0 +1,2 @@
+_base_ = './retinanet_r50_fpn_paper-400_coco.py'
+model = dict(neck=dict(type='GFPN'))

@@ -1,0 +1,6 @@
+_base_ = './sprnet_r50_fpn_paper-800_coco.py'
+model = dict(
+    backbone=dict(
+        depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')
+    )
+)

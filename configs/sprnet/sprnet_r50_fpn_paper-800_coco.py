@@ -1,0 +1,6 @@
+_base_ = [
+    './_base_/models/sprnet_r50_fpn_paper.py',
+    './_base_/datasets/coco_paper-800.py',
+    './_base_/schedules/schedule_paper.py',
+    './_base_/default_runtime.py',
+]
