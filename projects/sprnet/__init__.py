@@ -3,6 +3,7 @@
 from .checkpoints import allow_mmengine_checkpoints
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
+from .frozen_sprnet import FrozenSPRNet
 from .gfpn import GFPN, PooledGFPN
 from .hooks import EpochSeedHook
 from .metrics import CocoAPARMetric
@@ -15,6 +16,7 @@ __all__ = [
     'ConsecutiveConvs',
     'EpochSeedHook',
     'EveryObjectPixelSampler',
+    'FrozenSPRNet',
     'GFPN',
     'MultiScaleFusion',
     'OverlapPixelSampler',

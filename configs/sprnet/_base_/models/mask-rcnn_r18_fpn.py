@@ -14,4 +14,10 @@ model = dict(
             norm_cfg=_base_.small_norm,
         ),
     ),
+    # A quarter of the proposals, for at most a dozen objects an image
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=250),
+        rcnn=dict(sampler=dict(num=128)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=250, max_per_img=250)),
 )

@@ -1,0 +1,25 @@
+# What a detector's config of MMDetection takes over to get masks; a config
+# that inherits both says which of its parts become these.
+_base_ = ['./models/spr_head.py', './spr_runtime.py']
+# The anchors of the paper (3.3), around a head with others or none
+paper_anchors = dict(
+    type='AnchorGenerator',
+    octave_base_scale=4,
+    scales_per_octave=3,
+    ratios=[0.5, 1.0, 2.0],
+    strides=[8, 16, 32, 64, 128],
+)
+with_masks = dict(
+    persistent_workers=False,
+    worker_init_fn=dict(type='keep_epoch_seed'),
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackDetInputs'),
+        ]
+    ),
+)
+boxes_and_masks = dict(type='CocoAPARMetric', metric=['bbox', 'segm'])

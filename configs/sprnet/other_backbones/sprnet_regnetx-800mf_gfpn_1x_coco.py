@@ -1,0 +1,8 @@
+_base_ = [
+    'mmdet::regnet/retinanet_regnetx-800MF_fpn_1x_coco.py',
+    '../_base_/add_spr.py',
+]
+model = dict(type='SPRNet', neck=dict(type='GFPN'), mask_head=_base_.spr_head)
+train_dataloader = _base_.with_masks
+val_evaluator = _base_.boxes_and_masks
+test_evaluator = val_evaluator

@@ -1,0 +1,8 @@
+_base_ = ['mmdet::atss/atss_r50_fpn_1x_coco.py', '../_base_/add_spr.py']
+model = dict(
+    type='SPRNet',
+    mask_head=dict(anchor_generator=_base_.paper_anchors, **_base_.spr_head),
+)
+train_dataloader = _base_.with_masks
+val_evaluator = _base_.boxes_and_masks
+test_evaluator = val_evaluator
