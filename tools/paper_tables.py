@@ -1,0 +1,292 @@
+"""The paper's tables beside what runs here measured, as Markdown.
+
+    python tools/paper_tables.py work_dirs --data shapes --out tables.md
+
+finds the evaluations below work_dirs, each one's row by the config that it
+dumped, and leaves the cells of what was not run empty.
+
+    python tools/paper_tables.py --run 1 3a --data shapes --seeds 0 1 2
+
+first trains and tests what Tables 1 and 3(a) lack, a seed of every row before
+the next seed. Stopped at any point, the same command goes on; started several
+times, the processes share the work.
+
+Rows of yours go in a file of the form of configs/sprnet/paper_tables.yml, with
+--tables: they join its tables of the same name, or make new ones; configs are
+named from the file's folder, under any name of data that --data then chooses.
+"""
+
+import argparse
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Dict, List, Optional, Sequence, Set, Tuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPER = ROOT / 'configs' / 'sprnet' / 'paper_tables.yml'
+
+
+def say(text: str) -> None:
+    print(f'paper_tables.py: {text}', file=sys.stderr, flush=True)
+
+
+def run_missing(
+    configs: Sequence[Path], paths: Sequence[Path], args: argparse.Namespace
+) -> int:
+    """Train and test every config with every seed that no test is of.
+
+    Args:
+        paths: Results there are, as of run_results.collect.
+
+    Returns:
+        How many of them failed.
+    """
+    from run_results import collect
+
+    def tested(paths: Sequence[Path]) -> Set[Tuple[str, Optional[int]]]:
+        runs = collect(paths, lambda sentence: None)
+        return {(run.config, run.seed) for run in runs if run.by == 'test'}
+
+    done = tested(paths)
+    missing = [
+        (config, seed)
+        for seed in args.seeds
+        for config in configs
+        if (config.stem, seed) not in done
+    ]
+    seconds: Dict[str, List[float]] = {}
+    for run in collect(paths, say):
+        if run.train_seconds:
+            seconds.setdefault(run.config, []).append(run.train_seconds)
+    failures = 0
+    for number, (config, seed) in enumerate(missing):
+        name = f'[{number + 1}/{len(missing)}] {config.stem}, seed {seed}'
+        say(f'{name}: {time_left(missing[number:], seconds)}')
+        started = time.monotonic()
+        folder = args.work_dir.absolute() / config.stem / f'seed-{seed}'
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / 'lock', 'w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f'{name} is left to another process that is at it')
+                continue
+            if (config.stem, seed) in tested([folder]):
+                say(f'{name} was done by another process')
+                continue
+            try:
+                train_and_test(config, seed, folder, lock.fileno(), args)
+            except (subprocess.CalledProcessError, OSError):
+                say(f'{name} failed, see {folder / "output.log"}')
+                failures += 1
+                continue
+        wall = time.monotonic() - started
+        seconds.setdefault(config.stem, []).append(wall)
+    return failures
+
+
+def time_left(
+    missing: Sequence[Tuple[Path, int]], seconds: Dict[str, List[float]]
+) -> str:
+    """A guess from the runs done so far, by config."""
+    known = [s for of_config in seconds.values() for s in of_config]
+    if not known:
+        return 'time left unknown until a run is done'
+    left = sum(mean(seconds.get(config.stem, known)) for config, _ in missing)
+    return f'about {left / 60:.0f} min left'
+
+
+def train_and_test(
+    config: Path,
+    seed: int,
+    folder: Path,
+    lock: int,
+    args: argparse.Namespace,
+) -> None:
+    """Train, going on from the last checkpoint, and test the last one.
+
+    Args:
+        lock: File descriptor that the commands keep open: the lock holds for
+            as long as they run, also where this process was killed.
+
+    Raises:
+        subprocess.CalledProcessError, OSError: It failed.
+    """
+    options = ['--cfg-options', f'randomness.seed={seed}']
+    if args.data_root:
+        options.append(f'data_root={args.data_root.absolute()}')
+    options += args.cfg_options
+
+    def run(tool: str, *arguments: object) -> None:
+        command = [sys.executable, ROOT / 'tools' / f'{tool}.py', *arguments]
+        if args.gpus > 1:
+            script = ROOT / 'tools' / f'dist_{tool}.sh'
+            command = [script, *arguments, args.gpus]
+        with open(folder / 'output.log', 'a') as log:
+            subprocess.run(
+                [*map(str, command), *work_dir(tool), *options],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, 'PYTHON': sys.executable},
+                pass_fds=[lock],
+                check=True,
+            )
+
+    def work_dir(tool: str) -> List[str]:
+        if tool == 'test':
+            return ['--work-dir', str(folder / 'test')]
+        return ['--work-dir', str(folder), '--resume']
+
+    run('train', config)
+    last = Path((folder / 'last_checkpoint').read_text())
+    run('test', config, folder / last.name)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'results',
+        type=Path,
+        nargs='*',
+        help='work directories or folders of them, result files of test.py, '
+        'or what --save kept',
+    )
+    parser.add_argument(
+        '--data',
+        default='coco',
+        help='whose runs: coco, shapes or a name in your tables (coco)',
+    )
+    parser.add_argument(
+        '--tables',
+        type=Path,
+        nargs='+',
+        action='extend',
+        default=[],
+        help="files of rows and tables besides the paper's",
+    )
+    parser.add_argument(
+        '--out', type=Path, help='Markdown file to write (to the terminal)'
+    )
+    parser.add_argument(
+        '--save',
+        type=Path,
+        metavar='FILE.jsonl',
+        help='keep the results that were found, a run a line; given back as '
+        'RESULTS, it makes the same tables',
+    )
+    running = parser.add_argument_group('running')
+    running.add_argument(
+        '--run',
+        nargs='+',
+        default=[],
+        metavar='TABLE',
+        help="tables whose runs are to be completed, such as 3a, or 'all'; "
+        'only these are then written',
+    )
+    running.add_argument(
+        '--seeds', type=int, nargs='+', default=[0], help='(0)'
+    )
+    running.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/tables'),
+        help='its runs go in and are taken from CONFIG/seed-N/ there '
+        '(work_dirs/tables)',
+    )
+    running.add_argument(
+        '--data-root', type=Path, help="folder of the data (the config's)"
+    )
+    running.add_argument(
+        '--gpus', type=int, default=1, help='ranks of a run (1)'
+    )
+    running.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        help='options of every config, as for train.py',
+    )
+    args = parser.parse_args()
+    for path in [*args.results, *args.tables]:
+        if not path.exists():
+            parser.error(f'{path} does not exist')
+    for path in (args.out, args.save):
+        if path and not path.absolute().parent.is_dir():
+            parser.error(f'{path} cannot be written: no such folder')
+    if args.gpus < 1 or min(args.seeds) < 0:
+        parser.error('--gpus must be at least 1, --seeds at least 0')
+    if not args.results and not args.run:
+        parser.error('name results, or tables to --run')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from result_tables import load_tables, markdown, table_configs
+    from run_results import collect, save
+
+    try:
+        tables = load_tables([PAPER, *args.tables])
+    except ValueError as error:
+        sys.exit(f'paper_tables.py: {error}')
+    rows = [row for table in tables for row in table['rows']]
+    every_data = {data for row in rows for data in row['configs']}
+    if args.data not in every_data:
+        sys.exit(
+            f'paper_tables.py: --data {args.data} is in no table, only '
+            + ', '.join(sorted(every_data))
+        )
+    rows_of = {
+        config.stem
+        for data in every_data
+        for config in table_configs(tables, data)
+    }
+    failures, folders = 0, args.results
+    if args.run:
+        unknown = set(args.run) - {'all', *(t['table'] for t in tables)}
+        if unknown:
+            sys.exit(
+                f'paper_tables.py: --run {sorted(unknown)[0]}: no such table, '
+                f'only all, {", ".join(t["table"] for t in tables)}'
+            )
+        if 'all' not in args.run:
+            tables = [t for t in tables if t['table'] in args.run]
+        configs = table_configs(tables, args.data)
+        for config in configs:
+            if not config.is_file():
+                sys.exit(f'paper_tables.py: {config} does not exist')
+        args.work_dir.mkdir(parents=True, exist_ok=True)
+        folders = [*args.results, args.work_dir]
+        # SIGTERM as Ctrl-C: what it runs is stopped too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            failures = run_missing(configs, folders, args)
+        except KeyboardInterrupt:
+            sys.exit('paper_tables.py: stopped; the same command goes on')
+
+    runs = collect(folders, say)
+    for run in runs:
+        if run.config not in rows_of:
+            say(f'{run.config}, seed {run.seed}, is in no table')
+        elif not run.metrics:
+            say(f'{run.config}, seed {run.seed}, detected nothing')
+    if args.save:
+        save(runs, args.save)
+    text = markdown(tables, runs, args.data)
+    if args.out:
+        args.out.write_text(text)
+    else:
+        print(text, end='')
+    if failures:
+        sys.exit(f'paper_tables.py: {failures} of the runs failed')
+
+
+if __name__ == '__main__':
+    main()

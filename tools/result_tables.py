@@ -1,0 +1,264 @@
+"""Tables that put what runs measured beside the paper's figures.
+
+A table is what configs/sprnet/paper_tables.yml holds, but for the configs of
+its rows: those are a dict of the data's name to a dict of 'bbox' and 'segm' to
+a path.
+"""
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Dict, Iterable, List, Optional, Sequence
+
+from mmengine.fileio import load
+from run_results import Run
+
+KINDS = dict(bbox='box', segm='mask')
+ROW_KEYS = {'labels', 'paper', 'gain_over'}
+
+
+def load_tables(files: Sequence[Path]) -> List[dict]:
+    """Tables of files in order, with the rows of like-named tables together.
+
+    Raises:
+        ValueError: A file is not of the form of paper_tables.yml.
+    """
+    tables: Dict[str, dict] = {}
+    for file in files:
+        try:
+            for table in load(file):
+                name = str(table['table'])
+                known = tables.setdefault(
+                    name, dict(table, table=name, rows=[])
+                )
+                for row in table['rows']:
+                    known['rows'].append(_read_row(row, known, file.parent))
+        except KeyError as error:
+            raise ValueError(f'{file}: {error} is missing') from error
+        except Exception as error:  # whatever a damaged file leads to
+            raise ValueError(f'{file}: {error}') from error
+    return list(tables.values())
+
+
+def _read_row(row: dict, table: dict, folder: Path) -> dict:
+    """A row with its configs by data and kind of figure."""
+    labels, metrics = row['labels'], table['metrics']
+    paper = row.get('paper', [None] * len(metrics))
+    for key, given, columns in (
+        ('labels', labels, table['columns']),
+        ('paper', paper, metrics),
+    ):
+        if len(given) != len(columns):
+            raise ValueError(
+                f'table {table["table"]}, row {labels}: {key} has '
+                f'{len(given)} entries for the columns {columns}'
+            )
+    kinds = {_kind(metric) for metric in metrics}
+    configs = {}
+    for data in row.keys() - ROW_KEYS:
+        given = row[data]
+        if isinstance(given, str):
+            given = dict.fromkeys(kinds, given)
+        elif set(given) != kinds:
+            raise ValueError(
+                f'table {table["table"]}, row {labels}: {data} names configs '
+                f'of {sorted(given)} for figures of {sorted(kinds)}'
+            )
+        configs[data] = {kind: folder / path for kind, path in given.items()}
+    return dict(
+        labels=labels,
+        paper=paper,
+        configs=configs,
+        gain_over=row.get('gain_over'),
+    )
+
+
+def _kind(metric: str) -> str:
+    """'bbox' of 'bbox_mAP_50'."""
+    return metric.split('_')[0]
+
+
+def table_configs(tables: Iterable[dict], data: str) -> List[Path]:
+    """The configs of tables' rows for some data, each once, in order."""
+    return list(
+        dict.fromkeys(
+            config
+            for table in tables
+            for row in table['rows']
+            for config in row['configs'].get(data, {}).values()
+        )
+    )
+
+
+def markdown(tables: Iterable[dict], runs: Iterable[Run], data: str) -> str:
+    """The tables of some data, each row's figures in up to four lines.
+
+    The paper's; ours, mean and spread over the seeds, empty where nothing was
+    run; on COCO the difference of the two; and what the row gains over the one
+    that it is compared with, in the paper and here.
+    """
+    by_config: Dict[str, List[Run]] = {}
+    for run in runs:
+        by_config.setdefault(run.config, []).append(run)
+    note = 'Percent. Ours: mean ± sample standard deviation over the seeds'
+    note += '; gains: the same, of the differences seed by seed.'
+    if data != 'coco':
+        note += f" The paper's figures are of COCO, ours of the {data}."
+    parts = [note]
+    for table in tables:
+        lines = _table_lines(table, by_config, data)
+        if lines:
+            parts.append(f'### Table {table["table"]}: {table["title"]}')
+            parts.append('\n'.join(lines))
+    return '\n\n'.join(parts) + '\n'
+
+
+def _table_lines(
+    table: dict, by_config: Dict[str, List[Run]], data: str
+) -> List[str]:
+    metrics = table['metrics']
+    measured = [
+        [_measured(row, metric, by_config, data) for metric in metrics]
+        for row in table['rows']
+    ]
+    lines = []
+    for row, ours in zip(table['rows'], measured):
+        cells = []
+        if any(figure is not None for figure in row['paper']):
+            printed = ['-' if x is None else f'{x:.1f}' for x in row['paper']]
+            cells.append(['paper', '', *printed])
+        configs = row['configs'].get(data)
+        if configs:
+            cells.append(
+                [
+                    _names(configs),
+                    _extents(configs, by_config),
+                    *[_spread(list(seeds.values())) for seeds in ours],
+                ]
+            )
+        if data == 'coco':
+            cells += _filled(
+                'difference', map(_difference, ours, row['paper'])
+            )
+        if row['gain_over'] is not None:
+            base = table['rows'][row['gain_over']]
+            label = f'gain over {base["labels"][-1]}, paper / ours'
+            gains = map(
+                _gain,
+                ours,
+                measured[row['gain_over']],
+                row['paper'],
+                base['paper'],
+            )
+            cells += _filled(label, gains)
+        labels = row['labels']
+        for line in cells:
+            lines.append(_line([*labels, *line]))
+            labels = [''] * len(labels)
+    if not lines:
+        return []
+    headings = [_heading(metric) for metric in metrics]
+    head = [*table['columns'], 'figures', 'runs', *headings]
+    rule = ['---'] * (len(head) - len(metrics)) + ['--:'] * len(metrics)
+    return [_line(head), _line(rule), *lines]
+
+
+def _filled(label: str, cells: Iterable[str]) -> List[list]:
+    """The line of these cells, none if all are empty."""
+    cells = list(cells)
+    return [[label, '', *cells]] if any(cells) else []
+
+
+def _measured(
+    row: dict, metric: str, by_config: Dict[str, List[Run]], data: str
+) -> Dict[Optional[int], float]:
+    """A row's figure in percent by seed; -100 is COCOeval's -1."""
+    config = row['configs'].get(data, {}).get(_kind(metric))
+    return {
+        run.seed: 100 * run.metrics[metric]
+        for run in by_config.get(config.stem if config else '', [])
+        if metric in run.metrics
+    }
+
+
+def _names(configs: Dict[str, Path]) -> str:
+    """The stems, each with its kind if they are two."""
+    if len(set(configs.values())) == 1:
+        return f'`{next(iter(configs.values())).stem}`'
+    return ', '.join(f'{KINDS[k]} `{c.stem}`' for k, c in configs.items())
+
+
+def _extents(configs: Dict[str, Path], by_config: Dict[str, List[Run]]) -> str:
+    stems = dict.fromkeys(config.stem for config in configs.values())
+    extents = [_extent(by_config.get(stem, [])) for stem in stems]
+    return '; '.join(filter(None, extents))
+
+
+def _extent(runs: Sequence[Run]) -> str:
+    """How many trainings of which length, such as '3 x 9 epochs, 15.1 min'."""
+    runs = [run for run in runs if run.metrics]
+    epochs = sorted({run.epochs for run in runs if run.epochs})
+    seconds = [run.train_seconds for run in runs if run.train_seconds]
+    text = str(len(runs)) if runs else ''
+    if epochs:
+        text += f' x {" or ".join(map(str, epochs))} epochs'
+    if seconds:
+        text += f', {mean(seconds) / 60:.1f} min'
+    return text
+
+
+def _present(figures: Iterable[float]) -> List[float]:
+    """Without COCOeval's -1 for a size that no object has."""
+    return [figure for figure in figures if figure >= 0]
+
+
+def _spread(figures: Sequence[float]) -> str:
+    """Percents of several seeds as one cell, empty where nothing was run."""
+    present = _present(figures)
+    if not present:
+        return '-' if figures else ''
+    text = f'{mean(present):.1f}'
+    return text + f' ± {stdev(present):.1f}' if len(present) > 1 else text
+
+
+def _difference(
+    ours: Dict[Optional[int], float], paper: Optional[float]
+) -> str:
+    present = _present(ours.values())
+    if not present or paper is None:
+        return ''
+    return _signed(mean(present) - paper)
+
+
+def _gain(
+    ours: Dict[Optional[int], float],
+    base: Dict[Optional[int], float],
+    paper: Optional[float],
+    paper_base: Optional[float],
+) -> str:
+    """The paper's gain and ours over the seeds that both rows have."""
+    gains = [
+        ours[seed] - base[seed]
+        for seed in ours.keys() & base.keys()
+        if min(ours[seed], base[seed]) >= 0
+    ]
+    if not gains:
+        return ''
+    text = '-'
+    if paper is not None and paper_base is not None:
+        text = _signed(paper - paper_base)
+    text += f' / {_signed(mean(gains))}'
+    return text + f' ± {stdev(gains):.1f}' if len(gains) > 1 else text
+
+
+def _signed(figure: float) -> str:
+    return f'{round(figure, 1) + 0:+.1f}'  # + 0: never -0.0
+
+
+def _heading(metric: str) -> str:
+    """'mask AP_S' of 'segm_mAP_s'."""
+    kind, _, name = metric.partition('_')
+    return f'{KINDS.get(kind, kind)} {name.removeprefix("m").upper()}'
+
+
+def _line(cells: Iterable[object]) -> str:
+    return '| ' + ' | '.join(map(str, cells)) + ' |'
