@@ -5,6 +5,7 @@ from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .frozen_sprnet import FrozenSPRNet
 from .gfpn import GFPN, PooledGFPN
+from .gradient_flow import GradientFlowHook
 from .hooks import EpochSeedHook
 from .metrics import CocoAPARMetric
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
@@ -18,6 +19,7 @@ __all__ = [
     'EveryObjectPixelSampler',
     'FrozenSPRNet',
     'GFPN',
+    'GradientFlowHook',
     'MultiScaleFusion',
     'OverlapPixelSampler',
     'PooledGFPN',
