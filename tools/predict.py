@@ -3,69 +3,95 @@
     python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...
 
 draws each image's objects into OUT_DIR/vis/ and writes their boxes, scores,
-labels and masks (COCO's RLE) to OUT_DIR/preds/.
+labels and masks (COCO's RLE) to OUT_DIR/preds/. With --contact-sheet all of
+the pictures are in one besides, a grid such as Figure 7.
 """
 
 import argparse
-import pickle
 import sys
 from pathlib import Path
+from typing import Sequence
 
-from mmdet_tool import ROOT, refused
-
-sys.path.insert(0, str(ROOT))
+from figures import (
+    add_device,
+    existing,
+    image_files,
+    one_sentence,
+    parser_of,
+    readable,
+    score,
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', type=Path)
-    parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('images', type=Path, nargs='+')
-    parser.add_argument(
-        '--out-dir',
-        type=Path,
-        default=Path('predictions'),
-        help='where the results go (predictions)',
-    )
+    parser = parser_of(__doc__, 'predictions')
+    parser.add_argument('config', type=existing)
+    parser.add_argument('checkpoint', type=existing)
+    parser.add_argument('images', type=existing, nargs='+')
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=score,
         default=0.3,
         help='draw objects of at least this score (0.3)',
     )
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (the GPU if there is one)'
+        '--contact-sheet',
+        type=Path,
+        metavar='FILE',
+        help='also draw all the pictures as a grid into this file',
     )
-    args = parser.parse_args()
-    for path in (args.config, args.checkpoint, *args.images):
-        if not path.exists():
-            parser.error(f'{path} does not exist')
-    return args
+    add_device(parser)
+    return parser.parse_args()
+
+
+def contact_sheet(files: Sequence[Path], out: Path, cell: int = 480) -> None:
+    """Write pictures as one grid, about square, of cells (cell, cell)."""
+    import mmcv
+    import numpy as np
+
+    columns = int(np.ceil(len(files) ** 0.5))
+    cells = [
+        mmcv.impad(
+            mmcv.imrescale(mmcv.imread(file), (cell, cell)),
+            shape=(cell, cell),
+            pad_val=255,
+        )
+        for file in files
+    ]
+    cells += [np.full_like(cells[0], 255)] * (-len(files) % columns)
+    rows = [
+        np.hstack(cells[i : i + columns])
+        for i in range(0, len(cells), columns)
+    ]
+    mmcv.imwrite(np.vstack(rows), str(out))
 
 
 def main() -> None:
     args = parse_args()
     from mmdet.apis import DetInferencer
 
-    try:
+    import projects.sprnet  # noqa: F401  lets torch read any of our checkpoints
+
+    with one_sentence():
+        files, unreadable = readable(image_files(args.images))
         inferencer = DetInferencer(
             str(args.config), str(args.checkpoint), device=args.device
         )
-    except pickle.UnpicklingError as error:
-        sys.exit(refused('predict.py', error))
-    for image in args.images:
-        inferencer(
-            str(image),
-            out_dir=str(args.out_dir),
-            pred_score_thr=args.score_thr,
-            no_save_pred=False,
-        )
+        if files:
+            inferencer(
+                [str(file) for file in files],
+                out_dir=str(args.out_dir),
+                pred_score_thr=args.score_thr,
+                no_save_pred=False,
+            )
+        if files and args.contact_sheet:
+            pictures = [args.out_dir / 'vis' / file.name for file in files]
+            contact_sheet(pictures, args.contact_sheet)
     print(
         f'drawn to {args.out_dir / "vis"}, written to {args.out_dir / "preds"}'
     )
+    if unreadable:
+        sys.exit(f'predict.py: no images: {", ".join(map(str, unreadable))}')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,186 @@
+"""Figure 4: the scores by which a GFPN's gates let maps through.
+
+    python tools/gate_maps.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...
+
+draws, for every image and every merge, the scores of the level's own map (x1
+of eq. 1) and of the map from above (x2 of eq. 2), their mean over channels,
+into OUT_DIR/IMAGE.png.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+from figures import (
+    add_device,
+    existing,
+    image_files,
+    load_config,
+    load_model,
+    one_sentence,
+    parser_of,
+    readable,
+)
+
+# What a gate of Table 1 can yield; a square has no upper end.
+RANGES = dict(sigmoid=(0, 1), tanh=(-1, 1), relu_tanh=(0, 1), square=(0, None))
+
+
+class Merge(NamedTuple):
+    """The scores of one merge, their mean over channels."""
+
+    level: int  # l of P_l
+    own: np.ndarray  # (H_l, W_l), of the level's own map, x1
+    above: np.ndarray  # (H_l, W_l), of the map from above, x2
+    extent: Tuple[float, float]  # width and height covered, in image pixels
+
+
+def parse_args() -> argparse.Namespace:
+    parser = parser_of(__doc__, 'gate_maps')
+    parser.add_argument('config', type=existing)
+    parser.add_argument('checkpoint', type=existing)
+    parser.add_argument('images', type=existing, nargs='+')
+    add_device(parser)
+    return parser.parse_args()
+
+
+def find_gates(model) -> List:
+    """A detector's gates.
+
+    Raises:
+        ValueError: It has none.
+    """
+    from projects.sprnet.gfpn import Gate
+
+    neck = getattr(model, 'neck', None)
+    gates = [m for m in model.modules() if isinstance(m, Gate)]
+    if not gates:
+        raise ValueError(f'{type(neck).__name__} has no gates; GFPN does')
+    return gates
+
+
+def gate_range(gate) -> Tuple[float, float]:
+    """The least and the largest score of a gate, None where there is none."""
+    from projects.sprnet.gfpn import GATE_FUNCTIONS
+
+    return next(
+        RANGES[name]
+        for name, kind in GATE_FUNCTIONS.items()
+        if kind.function is gate.function
+    )
+
+
+def score_maps(model, image: Path) -> List[Merge]:
+    """The scores of all merges of one image, the finest first."""
+    from mmdet.apis import inference_detector
+
+    scores: List[np.ndarray] = []
+    gates = find_gates(model)
+    handles = [
+        gate.sep.register_forward_hook(
+            lambda _, __, score, gate=gate: scores.append(
+                gate.function(score)[0].mean(0).cpu().numpy()
+            )
+        )
+        for gate in gates
+    ]
+    try:
+        sample = inference_detector(model, str(image))
+    finally:
+        for handle in handles:
+            handle.remove()
+    # Top-down, each merge's own map before the one from above.
+    height, width = sample.batch_input_shape
+    scale_x, scale_y = sample.scale_factor
+    merges = [
+        Merge(
+            level=round(np.log2(height / own.shape[0])),
+            own=own,
+            above=above,
+            extent=(width / scale_x, height / scale_y),
+        )
+        for own, above in zip(scores[::2], scores[1::2])
+    ]
+    return merges[::-1]
+
+
+def draw(
+    image: np.ndarray,
+    merges: List[Merge],
+    limits: Tuple[float, float],
+    path: Path,
+) -> None:
+    """The image beside its score maps, one row a merge.
+
+    Args:
+        image: (H, W, 3) RGB.
+        merges: their score maps.
+        limits: ends of the colour bar; None for the largest score.
+        path: the picture.
+    """
+    from matplotlib.figure import Figure
+
+    low, high = limits
+    if high is None:
+        high = max(max(m.own.max(), m.above.max()) for m in merges)
+    height, width = image.shape[:2]
+    figure = Figure(
+        figsize=(14, len(merges) * (4.2 * height / width + 0.5)),
+        layout='constrained',
+    )
+    axes = figure.subplots(len(merges), 3, squeeze=False)
+    for row, merge in zip(axes, merges):
+        row[0].imshow(image)
+        row[0].set_title('image')
+        names = f'x1, from C{merge.level}', 'x2, from the level above'
+        for ax, name, scores in zip(row[1:], names, (merge.own, merge.above)):
+            right, bottom = merge.extent
+            ax.imshow(image.mean(axis=2), cmap='gray')
+            drawn = ax.imshow(
+                scores,
+                vmin=low,
+                vmax=high,
+                alpha=0.7,
+                extent=(0, right, bottom, 0),
+                interpolation='nearest',
+            )
+            ax.set_title(
+                f'P{merge.level}: score of {name}\n'
+                f'mean {scores.mean():.2f}, {scores.min():.2f} to '
+                f'{scores.max():.2f}'
+            )
+        for ax in row:
+            # The maps also cover what the image was padded with.
+            ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    bar = figure.colorbar(drawn, ax=axes[:, 1:], aspect=40)
+    bar.set_label('score, mean over channels')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    args = parse_args()
+    import mmcv
+
+    with one_sentence():
+        files, unreadable = readable(image_files(args.images))
+        model = load_model(
+            load_config(args.config, {}), args.checkpoint, args.device
+        )
+        limits = gate_range(find_gates(model)[0])
+        for file in files:
+            draw(
+                mmcv.imread(file, channel_order='rgb'),
+                score_maps(model, file),
+                limits,
+                args.out_dir / f'{file.stem}.png',
+            )
+    print(f'{len(files)} pictures drawn to {args.out_dir}')
+    if unreadable:
+        sys.exit(f'gate_maps.py: no images: {", ".join(map(str, unreadable))}')
+
+
+if __name__ == '__main__':
+    main()

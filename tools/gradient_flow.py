@@ -1,0 +1,83 @@
+"""Figure 3: which backbone maps each pyramid level's loss trains.
+
+    python tools/gradient_flow.py FPN_CONFIG GFPN_CONFIG --iters 500
+
+trains each config for so many iterations with a GradientFlowHook and draws
+their curves side by side into OUT_DIR/gradient_flow.png. Each run's log and
+own picture are in OUT_DIR/CONFIG/; no checkpoint is kept.
+"""
+
+import argparse
+
+from figures import (
+    add_cfg_options,
+    at_least_one,
+    existing,
+    load_config,
+    one_sentence,
+    parser_of,
+)
+from mmengine.config import Config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = parser_of(__doc__, 'work_dirs/gradient_flow')
+    parser.add_argument('configs', type=existing, nargs='+', metavar='CONFIG')
+    parser.add_argument(
+        '--iters', type=at_least_one, default=500, help='iterations (500)'
+    )
+    parser.add_argument(
+        '--interval',
+        type=at_least_one,
+        default=10,
+        help='measure every so many iterations (10)',
+    )
+    add_cfg_options(parser)
+    args = parser.parse_args()
+    if args.interval > args.iters:
+        parser.error(
+            f'--interval {args.interval} is more than --iters {args.iters}'
+        )
+    names = [path.stem for path in args.configs]
+    if len(set(names)) < len(names):
+        parser.error('two configs of the same name')
+    return args
+
+
+def shortened(config: Config, args: argparse.Namespace, name: str) -> Config:
+    """A config that trains for ``--iters`` iterations and is measured."""
+    config.work_dir = str(args.out_dir / name)
+    config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=args.iters)
+    for split in ('val', 'test'):
+        for part in ('dataloader', 'evaluator', 'cfg'):
+            config[f'{split}_{part}'] = None
+    config.log_processor.update(by_epoch=False, num_digits=6)
+    config.default_hooks.logger.interval = args.interval
+    config.default_hooks.checkpoint = None
+    config.custom_hooks = [
+        *config.get('custom_hooks', []),
+        dict(type='GradientFlowHook', interval=args.interval),
+    ]
+    return config
+
+
+def main() -> None:
+    args = parse_args()
+    from mmengine.runner import Runner
+
+    from projects.sprnet.gradient_flow import draw_gradient_flow, measured
+
+    runs = {}
+    with one_sentence():
+        for path in args.configs:
+            config = load_config(path, args.cfg_options)
+            runner = Runner.from_cfg(shortened(config, args, path.stem))
+            runner.train()
+            runs[path.stem] = measured(runner)
+    picture = args.out_dir / 'gradient_flow.png'
+    draw_gradient_flow(runs, args.interval, picture)
+    print(f'drawn to {picture}')
+
+
+if __name__ == '__main__':
+    main()
