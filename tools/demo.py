@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = 'configs/sprnet/sprnet_r18_gfpn_shapes.py'
+CONFIG = 'configs/sprnet/sprnet_r18_gfpn_demo_shapes.py'
 COCO_CONFIG = 'configs/sprnet/sprnet_r50_gfpn_1x_coco.py'
 
 

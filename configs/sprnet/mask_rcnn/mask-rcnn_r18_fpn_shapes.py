@@ -1,6 +1,6 @@
 _base_ = [
     '../_base_/models/mask-rcnn_r18_fpn.py',
-    '../_base_/datasets/shapes_instance.py',
+    '../_base_/datasets/shapes-192.py',
     '../_base_/schedules/schedule_shapes.py',
     '../_base_/default_runtime.py',
 ]

@@ -1,27 +1,7 @@
-# "Without embellishments or any data augmentation" (4.1), short side 800
-_base_ = './coco_instance.py'
+_base_ = './coco_paper.py'
 resize = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    resize,
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    resize,
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-        ),
-    ),
-]
-train_dataloader = dict(batch_size=1, dataset=dict(pipeline=train_pipeline))
+train_pipeline = [*_base_.load, resize, _base_.pack]
+test_pipeline = [_base_.load[0], resize, _base_.load[1], _base_.pack_test]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

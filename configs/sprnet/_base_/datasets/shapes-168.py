@@ -1,0 +1,7 @@
+_base_ = './shapes.py'
+resize = dict(type='Resize', scale=(168, 168), keep_ratio=True)
+train_pipeline = [*_base_.load, resize, _base_.flip, _base_.pack]
+test_pipeline = [_base_.load[0], resize, _base_.load[1], _base_.pack_test]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
