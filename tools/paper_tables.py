@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 from typing import Dict, List, Optional, Sequence, Set, Tuple
@@ -98,7 +99,7 @@ def time_left(
     if not known:
         return 'time left unknown until a run is done'
     left = sum(mean(seconds.get(config.stem, known)) for config, _ in missing)
-    return f'about {left / 60:.0f} min left'
+    return f'about {timedelta(seconds=round(left))} left'
 
 
 def train_and_test(

@@ -7,7 +7,7 @@ a path.
 
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, Iterable, List, Optional, Sequence
+from typing import Collection, Dict, Iterable, List, Optional, Sequence
 
 from mmengine.fileio import load
 from run_results import Run
@@ -53,6 +53,12 @@ def _read_row(row: dict, table: dict, folder: Path) -> dict:
                 f'{len(given)} entries for the columns {columns}'
             )
     kinds = {_kind(metric) for metric in metrics}
+    base = row.get('gain_over')
+    if base is not None and base not in range(len(table['rows'])):
+        raise ValueError(
+            f'table {table["table"]}, row {labels}: gain_over={base} is none '
+            f'of the {len(table["rows"])} rows before'
+        )
     configs = {}
     for data in row.keys() - ROW_KEYS:
         given = row[data]
@@ -64,12 +70,7 @@ def _read_row(row: dict, table: dict, folder: Path) -> dict:
                 f'of {sorted(given)} for figures of {sorted(kinds)}'
             )
         configs[data] = {kind: folder / path for kind, path in given.items()}
-    return dict(
-        labels=labels,
-        paper=paper,
-        configs=configs,
-        gain_over=row.get('gain_over'),
-    )
+    return dict(labels=labels, paper=paper, configs=configs, gain_over=base)
 
 
 def _kind(metric: str) -> str:
@@ -115,76 +116,87 @@ def markdown(tables: Iterable[dict], runs: Iterable[Run], data: str) -> str:
 def _table_lines(
     table: dict, by_config: Dict[str, List[Run]], data: str
 ) -> List[str]:
-    metrics = table['metrics']
-    measured = [
-        [_measured(row, metric, by_config, data) for metric in metrics]
-        for row in table['rows']
-    ]
+    """A Markdown table, no lines if no row has figures or configs."""
     lines = []
-    for row, ours in zip(table['rows'], measured):
-        cells = []
-        if any(figure is not None for figure in row['paper']):
-            printed = ['-' if x is None else f'{x:.1f}' for x in row['paper']]
-            cells.append(['paper', '', *printed])
-        configs = row['configs'].get(data)
-        if configs:
-            cells.append(
-                [
-                    _names(configs),
-                    _extents(configs, by_config),
-                    *[_spread(list(seeds.values())) for seeds in ours],
-                ]
-            )
-        if data == 'coco':
-            cells += _filled(
-                'difference', map(_difference, ours, row['paper'])
-            )
-        if row['gain_over'] is not None:
-            base = table['rows'][row['gain_over']]
-            label = f'gain over {base["labels"][-1]}, paper / ours'
-            gains = map(
-                _gain,
-                ours,
-                measured[row['gain_over']],
-                row['paper'],
-                base['paper'],
-            )
-            cells += _filled(label, gains)
+    for row in table['rows']:
         labels = row['labels']
-        for line in cells:
-            lines.append(_line([*labels, *line]))
-            labels = [''] * len(labels)
+        for cells in _row_cells(row, table, by_config, data):
+            lines.append(_line([*labels, *cells]))
+            labels = [''] * len(labels)  # said in its first line
     if not lines:
         return []
-    headings = [_heading(metric) for metric in metrics]
-    head = [*table['columns'], 'figures', 'runs', *headings]
-    rule = ['---'] * (len(head) - len(metrics)) + ['--:'] * len(metrics)
-    return [_line(head), _line(rule), *lines]
+    headings = [_heading(metric) for metric in table['metrics']]
+    left = [*table['columns'], 'figures', 'runs']
+    rule = ['---'] * len(left) + ['--:'] * len(headings)
+    return [_line([*left, *headings]), _line(rule), *lines]
 
 
-def _filled(label: str, cells: Iterable[str]) -> List[list]:
+def _row_cells(
+    row: dict, table: dict, by_config: Dict[str, List[Run]], data: str
+) -> List[List[str]]:
+    """The lines of a row: what they show, the runs, and the figures."""
+    lines = []
+    if any(figure is not None for figure in row['paper']):
+        printed = ['-' if x is None else f'{x:.1f}' for x in row['paper']]
+        lines.append(['paper', '', *printed])
+    configs = row['configs'].get(data)
+    if not configs:
+        return lines
+    ours = _measured(row, table, by_config, data)
+    spreads = [_spread(by_seed.values()) for by_seed in ours]
+    lines.append([_names(configs), _extents(configs, by_config), *spreads])
+    if data == 'coco':
+        lines += _filled('difference', map(_difference, ours, row['paper']))
+    if row['gain_over'] is not None:
+        base = table['rows'][row['gain_over']]
+        gains = map(
+            _gain,
+            ours,
+            _measured(base, table, by_config, data),
+            row['paper'],
+            base['paper'],
+        )
+        names = _names(base['configs'].get(data, {}))
+        lines += _filled(f'gain over {names}, paper / ours', gains)
+    return lines
+
+
+def _filled(label: str, cells: Iterable[str]) -> List[List[str]]:
     """The line of these cells, none if all are empty."""
     cells = list(cells)
     return [[label, '', *cells]] if any(cells) else []
 
 
 def _measured(
-    row: dict, metric: str, by_config: Dict[str, List[Run]], data: str
-) -> Dict[Optional[int], float]:
-    """A row's figure in percent by seed; -100 is COCOeval's -1."""
-    config = row['configs'].get(data, {}).get(_kind(metric))
-    return {
-        run.seed: 100 * run.metrics[metric]
-        for run in by_config.get(config.stem if config else '', [])
-        if metric in run.metrics
+    row: dict, table: dict, by_config: Dict[str, List[Run]], data: str
+) -> List[Dict[Optional[int], float]]:
+    """For every metric the row's figures in percent by seed.
+
+    COCOeval's -1 is a -100 there.
+    """
+    configs = row['configs'].get(data, {})
+    runs = {
+        kind: by_config.get(config.stem, [])
+        for kind, config in configs.items()
     }
+    return [
+        {
+            run.seed: 100 * run.metrics[metric]
+            for run in runs.get(_kind(metric), [])
+            if metric in run.metrics
+        }
+        for metric in table['metrics']
+    ]
 
 
 def _names(configs: Dict[str, Path]) -> str:
-    """The stems, each with its kind if they are two."""
-    if len(set(configs.values())) == 1:
-        return f'`{next(iter(configs.values())).stem}`'
-    return ', '.join(f'{KINDS[k]} `{c.stem}`' for k, c in configs.items())
+    """The stems, with their kinds if they are two."""
+    stems = {config.stem for config in configs.values()}
+    if len(stems) == 1:
+        return f'`{stems.pop()}`'
+    return ', '.join(
+        f'{KINDS.get(k, k)} `{c.stem}`' for k, c in configs.items()
+    )
 
 
 def _extents(configs: Dict[str, Path], by_config: Dict[str, List[Run]]) -> str:
@@ -211,7 +223,7 @@ def _present(figures: Iterable[float]) -> List[float]:
     return [figure for figure in figures if figure >= 0]
 
 
-def _spread(figures: Sequence[float]) -> str:
+def _spread(figures: Collection[float]) -> str:
     """Percents of several seeds as one cell, empty where nothing was run."""
     present = _present(figures)
     if not present:
