@@ -47,6 +47,7 @@ def parse_args() -> argparse.Namespace:
 def shortened(config: Config, args: argparse.Namespace, name: str) -> Config:
     """A config that trains for ``--iters`` iterations and is measured."""
     config.work_dir = str(args.out_dir / name)
+    config.visualizer.name = name  # mmengine keeps one of each name
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=args.iters)
     for split in ('val', 'test'):
         for part in ('dataloader', 'evaluator', 'cfg'):

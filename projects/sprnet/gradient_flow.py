@@ -40,8 +40,9 @@ def gradient_norms(
 
     Args:
         loss: scalar; its graph is kept.
-        maps: C_k of the backbone, (N, C_k, H_k, W_k).
-        levels: P_l as the heads got them, none computed from another.
+        maps: C_k as the neck got them, (N, C_k, H_k, W_k), none computed from
+            another.
+        levels: P_l as the heads got them, likewise.
 
     Returns:
         The L2 norm over the batch for every (l, k) with l <= k.
@@ -109,13 +110,15 @@ class GradientFlowHook(Hook):
         maps: List[Tensor] = []
         levels: List[Tensor] = []
 
-        def keep_pyramid(
-            neck: nn.Module, inputs: Tuple, outputs: Sequence[Tensor]
-        ) -> Tuple[Tensor, ...]:
-            maps.extend(inputs[0])
-            # Views, because a neck may compute one output from another: the
-            # heads' gradients meet here, the neck's own do not.
-            levels.extend(out.view_as(out) for out in outputs)
+        # Views, because the backbone computes one map from another and a neck
+        # may do so with its levels: only what flows through the neck itself,
+        # from the heads, meets in them.
+        def enter(neck: nn.Module, inputs: Tuple) -> Tuple:
+            maps.extend(x.view_as(x) for x in inputs[0])
+            return (tuple(maps),)
+
+        def leave(neck: nn.Module, inputs: Tuple, outputs: Sequence) -> Tuple:
+            levels.extend(x.view_as(x) for x in outputs)
             return tuple(levels)
 
         def measure(
@@ -143,7 +146,8 @@ class GradientFlowHook(Hook):
                 )
 
         self.handles = [
-            model.neck.register_forward_hook(keep_pyramid),
+            model.neck.register_forward_pre_hook(enter),
+            model.neck.register_forward_hook(leave),
             model.register_forward_hook(measure, with_kwargs=True),
         ]
 
