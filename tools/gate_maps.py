@@ -127,7 +127,7 @@ def draw(
         high = max(max(m.own.max(), m.above.max()) for m in merges)
     height, width = image.shape[:2]
     figure = Figure(
-        figsize=(14, len(merges) * (4.2 * height / width + 0.5)),
+        figsize=(14, len(merges) * (4.2 * height / width + 0.8)),
         layout='constrained',
     )
     axes = figure.subplots(len(merges), 3, squeeze=False)
@@ -137,7 +137,8 @@ def draw(
         names = f'x1, from C{merge.level}', 'x2, from the level above'
         for ax, name, scores in zip(row[1:], names, (merge.own, merge.above)):
             right, bottom = merge.extent
-            ax.imshow(image.mean(axis=2), cmap='gray')
+            # Faint, so that the colours stay those of the bar.
+            ax.imshow(image.mean(axis=2), cmap='gray', vmin=-255, vmax=510)
             drawn = ax.imshow(
                 scores,
                 vmin=low,
@@ -155,6 +156,7 @@ def draw(
             # The maps also cover what the image was padded with.
             ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     bar = figure.colorbar(drawn, ax=axes[:, 1:], aspect=40)
+    bar.ax.set_facecolor('gray')  # what the maps are drawn on
     bar.set_label('score, mean over channels')
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

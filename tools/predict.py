@@ -45,16 +45,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def contact_sheet(files: Sequence[Path], out: Path, cell: int = 480) -> None:
-    """Write pictures as one grid, about square, of cells (cell, cell)."""
+    """Write pictures as one grid, about square, of cells (cell, cell).
+
+    Each is made to fit its cell, with a margin.
+    """
     import mmcv
     import numpy as np
 
     columns = int(np.ceil(len(files) ** 0.5))
     cells = [
         mmcv.impad(
-            mmcv.imrescale(mmcv.imread(file), (cell, cell)),
+            mmcv.imrescale(mmcv.imread(file), (cell - 8, cell - 8)),
             shape=(cell, cell),
-            pad_val=255,
+            pad_val=(255, 255, 255),
         )
         for file in files
     ]
