@@ -45,27 +45,25 @@ def parse_args() -> argparse.Namespace:
 
 
 def contact_sheet(files: Sequence[Path], out: Path, cell: int = 480) -> None:
-    """Write pictures as one grid, about square, of cells (cell, cell).
-
-    Each is made to fit its cell, with a margin.
-    """
+    """Write pictures as one grid, about square, each at most ``cell`` wide and
+    high with its margin."""
     import mmcv
     import numpy as np
 
+    side = cell - 8
+    pictures = [mmcv.imrescale(mmcv.imread(f), (side, side)) for f in files]
     columns = int(np.ceil(len(files) ** 0.5))
-    cells = [
-        mmcv.impad(
-            mmcv.imrescale(mmcv.imread(file), (cell - 8, cell - 8)),
-            shape=(cell, cell),
-            pad_val=(255, 255, 255),
+    rows = []
+    for first in range(0, len(pictures), columns):
+        row = pictures[first : first + columns]
+        shape = (max(len(picture) for picture in row) + 8, cell)
+        cells = [mmcv.impad(p, shape=shape, pad_val=(255,) * 3) for p in row]
+        row = np.hstack(cells)
+        rows.append(
+            mmcv.impad(
+                row, shape=(len(row), columns * cell), pad_val=(255,) * 3
+            )
         )
-        for file in files
-    ]
-    cells += [np.full_like(cells[0], 255)] * (-len(files) % columns)
-    rows = [
-        np.hstack(cells[i : i + columns])
-        for i in range(0, len(cells), columns)
-    ]
     mmcv.imwrite(np.vstack(rows), str(out))
 
 

@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
@@ -188,8 +189,9 @@ def draw_gradient_flow(
         interval: iterations from one point of a curve to the next.
         path: the picture.
     """
-    pairs = sorted(set().union(*runs.values()))
-    levels = sorted({level for level, k in pairs if k > level})
+    levels = sorted(
+        {level for curves in runs.values() for level, k in curves if k > level}
+    )
     figure = Figure(
         figsize=(5 * len(runs) + 1, 3 * len(levels) + 0.5),
         layout='constrained',
@@ -200,10 +202,13 @@ def draw_gradient_flow(
     for row, level in zip(axes, levels):
         row[0].set_ylabel(f'gradient from P{level} (L2 norm)')
         for ax, (title, curves) in zip(row, runs.items()):
-            reaching = {k: curves[lv, k] for lv, k in pairs if lv == level}
+            reaching = {k: curves[lv, k] for lv, k in curves if lv == level}
+            if not reaching:  # a detector whose pyramid starts higher
+                ax.axis('off')
+                continue
             for k, norms in reaching.items():
                 iterations = interval * np.arange(1, len(norms) + 1)
-                colour = f'C{k - level}'
+                colour = f'C{k - levels[0]}'  # matplotlib's first, second...
                 ax.semilogy(iterations, norms, '.-', c=colour, label=f'C{k}')
             ratio = np.median(reaching[level + 1] / reaching[level])
             ax.set_title(
@@ -212,7 +217,8 @@ def draw_gradient_flow(
                 fontsize='medium',
             )
             ax.grid(alpha=0.3)
-            ax.legend(title='into', loc='upper right')
+        row[-1].legend(title='into', loc='upper left', bbox_to_anchor=(1, 1))
     for ax in axes[-1]:
         ax.set_xlabel('iteration')
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=120)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
@@ -14,7 +16,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from projects.sprnet import GFPN, GradientFlowHook
-from projects.sprnet.gradient_flow import by_level, gradient_norms, measured
+from projects.sprnet.gradient_flow import (
+    by_level,
+    draw_gradient_flow,
+    gradient_norms,
+    measured,
+)
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 SAMPLES = [
@@ -160,6 +167,23 @@ def test_in_a_runner_it_logs_draws_and_changes_no_bit(shapes, tmp_path):
     (log,) = Path(watched.work_dir).glob('*/*.log')
     assert 'gradient/P3-C4: ' in log.read_text()
     assert (tmp_path / 'watched' / 'gradient_flow.png').stat().st_size > 9999
+
+
+def test_draws_detectors_of_different_levels(tmp_path):
+    runs = {
+        f'from P{first}': {
+            (level, k): np.full(3, 0.1)
+            for level in range(first, 6)
+            for k in range(level, 6)
+        }
+        for first in (2, 3)
+    }
+    draw_gradient_flow(runs, 10, tmp_path / 'both.png')
+    draw_gradient_flow(dict(one=runs['from P3']), 10, tmp_path / 'one.png')
+    both, one = (
+        cv2.imread(str(tmp_path / f'{n}.png')) for n in ('both', 'one')
+    )
+    assert both.shape[0] > one.shape[0] and both.shape[1] > one.shape[1]
 
 
 def test_says_what_it_cannot_measure():
