@@ -26,7 +26,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = ROOT / 'configs' / 'sprnet' / 'paper_tables.yml'
@@ -47,13 +47,8 @@ def run_missing(
     Returns:
         How many of them failed.
     """
-    from run_results import collect
-
-    def tested(paths: Sequence[Path]) -> Set[Tuple[str, Optional[int]]]:
-        runs = collect(paths, lambda sentence: None)
-        return {(run.config, run.seed) for run in runs if run.by == 'test'}
-
-    done = tested(paths)
+    runs = results(paths)
+    done = {(run.config, run.seed) for run in runs if run.by == 'test'}
     missing = [
         (config, seed)
         for seed in args.seeds
@@ -61,34 +56,45 @@ def run_missing(
         if (config.stem, seed) not in done
     ]
     seconds: Dict[str, List[float]] = {}
-    for run in collect(paths, say):
+    for run in runs:
         if run.train_seconds:
             seconds.setdefault(run.config, []).append(run.train_seconds)
-    failures = 0
-    for number, (config, seed) in enumerate(missing):
-        name = f'[{number + 1}/{len(missing)}] {config.stem}, seed {seed}'
-        say(f'{name}: {time_left(missing[number:], seconds)}')
-        started = time.monotonic()
-        folder = args.work_dir.absolute() / config.stem / f'seed-{seed}'
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / 'lock', 'w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f'{name} is left to another process that is at it')
-                continue
-            if (config.stem, seed) in tested([folder]):
-                say(f'{name} was done by another process')
-                continue
-            try:
-                train_and_test(config, seed, folder, lock.fileno(), args)
-            except (subprocess.CalledProcessError, OSError):
-                say(f'{name} failed, see {folder / "output.log"}')
-                failures += 1
-                continue
-        wall = time.monotonic() - started
-        seconds.setdefault(config.stem, []).append(wall)
+    pending, failures = list(missing), 0
+    # What other processes are at is waited for when nothing else is left.
+    for patience in (fcntl.LOCK_NB, 0):
+        for config, seed in list(pending):
+            name = f'{config.stem}, seed {seed}'
+            folder = args.work_dir.absolute() / config.stem / f'seed-{seed}'
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / 'lock', 'w') as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | patience)
+                except BlockingIOError:
+                    say(f'{name}: another process is at it')
+                    continue
+                number = len(missing) - len(pending) + 1
+                left = time_left(pending, seconds)
+                pending.remove((config, seed))
+                if any(run.by == 'test' for run in results([folder])):
+                    continue
+                say(f'[{number}/{len(missing)}] {name}: {left}')
+                started = time.monotonic()
+                try:
+                    train_and_test(config, seed, folder, lock.fileno(), args)
+                except (subprocess.CalledProcessError, OSError):
+                    say(f'{name} failed, see {folder / "output.log"}')
+                    failures += 1
+                    continue
+            wall = time.monotonic() - started
+            seconds.setdefault(config.stem, []).append(wall)
     return failures
+
+
+def results(paths: Sequence[Path]) -> list:
+    """Runs, see run_results.collect, without a word on damaged files."""
+    from run_results import collect
+
+    return collect(paths, lambda sentence: None)
 
 
 def time_left(
@@ -228,53 +234,67 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def choose(tables: Sequence[dict], args: argparse.Namespace) -> List[dict]:
+    """The tables that --run names, every table if it names none.
+
+    Raises:
+        ValueError: --data or --run names nothing there is, or a config that
+            is to run is missing.
+    """
+    from result_tables import table_configs
+
+    rows = [row for table in tables for row in table['rows']]
+    data = sorted({name for row in rows for name in row['configs']})
+    if args.data not in data:
+        raise ValueError(
+            f'--data {args.data} is in no table, only {", ".join(data)}'
+        )
+    names = ['all', *(table['table'] for table in tables)]
+    for name in args.run:
+        if name not in names:
+            raise ValueError(
+                f'--run {name}: no such table, only {", ".join(names)}'
+            )
+    if args.run and 'all' not in args.run:
+        tables = [table for table in tables if table['table'] in args.run]
+    for config in table_configs(tables, args.data) if args.run else []:
+        if not config.is_file():
+            raise ValueError(f'{config} does not exist')
+    return list(tables)
+
+
 def main() -> None:
     args = parse_args()
     from result_tables import load_tables, markdown, table_configs
     from run_results import collect, save
 
     try:
-        tables = load_tables([PAPER, *args.tables])
+        every_table = load_tables([PAPER, *args.tables])
+        tables = choose(every_table, args)
     except ValueError as error:
         sys.exit(f'paper_tables.py: {error}')
-    rows = [row for table in tables for row in table['rows']]
-    every_data = {data for row in rows for data in row['configs']}
-    if args.data not in every_data:
-        sys.exit(
-            f'paper_tables.py: --data {args.data} is in no table, only '
-            + ', '.join(sorted(every_data))
-        )
-    rows_of = {
-        config.stem
-        for data in every_data
-        for config in table_configs(tables, data)
-    }
-    failures, folders = 0, args.results
+    paths, failures = args.results, 0
     if args.run:
-        unknown = set(args.run) - {'all', *(t['table'] for t in tables)}
-        if unknown:
-            sys.exit(
-                f'paper_tables.py: --run {sorted(unknown)[0]}: no such table, '
-                f'only all, {", ".join(t["table"] for t in tables)}'
-            )
-        if 'all' not in args.run:
-            tables = [t for t in tables if t['table'] in args.run]
-        configs = table_configs(tables, args.data)
-        for config in configs:
-            if not config.is_file():
-                sys.exit(f'paper_tables.py: {config} does not exist')
         args.work_dir.mkdir(parents=True, exist_ok=True)
-        folders = [*args.results, args.work_dir]
+        paths = [*args.results, args.work_dir]
         # SIGTERM as Ctrl-C: what it runs is stopped too
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            failures = run_missing(configs, folders, args)
+            configs = table_configs(tables, args.data)
+            failures = run_missing(configs, paths, args)
         except KeyboardInterrupt:
             sys.exit('paper_tables.py: stopped; the same command goes on')
 
-    runs = collect(folders, say)
+    runs = collect(paths, say)
+    in_tables = {
+        config.stem
+        for table in every_table
+        for row in table['rows']
+        for configs in row['configs'].values()
+        for config in configs.values()
+    }
     for run in runs:
-        if run.config not in rows_of:
+        if run.config not in in_tables:
             say(f'{run.config}, seed {run.seed}, is in no table')
         elif not run.metrics:
             say(f'{run.config}, seed {run.seed}, detected nothing')

@@ -1,16 +1,19 @@
 """The tables of results, from work directories of mmengine's form."""
 
+import fcntl
 import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import paper_tables
 import pytest
 import yaml
-from helpers import CONFIGS
+from helpers import CONFIGS, ROOT, SHAPES_CONFIG
 from mmengine.config import Config
 from run_results import collect
 
@@ -580,24 +583,25 @@ def test_stopped_it_says_how_to_go_on(running, trainer, monkeypatch):
     assert status == 'paper_tables.py: stopped; the same command goes on'
 
 
-def test_two_processes_share_the_work(running, trainer, tmp_path):
-    """A second one, started while the first is at its first run."""
-    first, others = trainer.__call__, []
+def test_what_another_process_is_at_is_waited_for(running, trainer, tmp_path):
+    folder = tmp_path / 'runs' / 'a' / 'seed-0'
+    folder.mkdir(parents=True)
+    lock = open(folder / 'lock', 'w')  # noqa: SIM115  a thread closes it
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
-    def while_another_starts(command, **options):
-        if not others:
-            others.append(True)
-            others.append(running())
-        return first(command, **options)
+    def other():
+        while not trainer.done():  # only b is left to run
+            time.sleep(0.01)
+        fake_test(folder / 'test', 'a', dict(bbox_mAP=0.7), seed=0)
+        lock.close()
 
-    paper_tables.subprocess.run = while_another_starts
+    thread = threading.Thread(target=other)
+    thread.start()
     status, shown, error = running()
-    assert status == 0 and [row[3] for row in shown['two']] == ['50.0'] * 3
-    assert 'a, seed 0 is left to another process' in others[1][2]
-    assert 'b, seed 0 was done by another process' in error
-    assert sorted(trainer.done()) == [
-        (tool, config, 0) for tool in ('test', 'train') for config in 'ab'
-    ]
+    thread.join()
+    assert status == 0 and 'a, seed 0: another process is at it' in error
+    assert trainer.done() == [('train', 'b', 0), ('test', 'b', 0)]
+    assert [row[3] for row in shown['two']] == ['70.0', '50.0', '70.0']
 
 
 def test_time_left():
@@ -622,3 +626,53 @@ def test_a_config_is_known_by_its_name_alone():
         if path
     }
     assert len({Path(path).stem for path in paths}) == len(paths)
+
+
+def test_a_killed_run_goes_on(shapes, tmp_path):
+    """The command itself, stopped while it trains, and started again."""
+    (tmp_path / 'tables.yml').write_text(
+        f"""
+- table: one
+  title: One
+  columns: [row]
+  metrics: [segm_mAP_50, segm_AR_100]
+  rows:
+  - labels: [SPRNet]
+    cells: {SHAPES_CONFIG}
+"""
+    )
+    command = [
+        *(sys.executable, ROOT / 'tools' / 'paper_tables.py'),
+        *('--run', 'one', '--data', 'cells', '--tables', 'tables.yml'),
+        *('--work-dir', 'runs', '--data-root', shapes, '--seeds', '5'),
+        '--cfg-options',
+        'model.backbone.base_channels=8',
+        'model.neck.in_channels=[8,16,32,64]',
+        'model.test_cfg.score_thr=0.0',
+        'train_dataloader.num_workers=0',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        'train_cfg.max_epochs=3',
+        'train_cfg.val_interval=9',
+        'train_cfg.val_begin=9',
+        'default_hooks.logger.interval=1',
+    ]
+    started = dict(cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / 'runs' / SHAPES_CONFIG.stem / 'seed-5'
+    first = subprocess.Popen([*map(str, command)], **started)
+    while not (folder / 'last_checkpoint').is_file():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.02)
+    first.terminate()
+    _, error = first.communicate()
+    assert first.returncode == 1 and 'stopped; the same command' in error
+    assert not (folder / 'test').exists()
+
+    second = subprocess.run(
+        [*map(str, command)], **started, stdout=subprocess.PIPE
+    )
+    assert second.returncode == 0, second.stderr
+    assert 'resumed epoch: 1' in (folder / 'output.log').read_text()
+    ((label, config, extent, ap50, recall),) = tables_of(second.stdout)['one']
+    assert (label, config) == ('SPRNet', f'`{SHAPES_CONFIG.stem}`')
+    assert extent.startswith('1 x 3 epochs') and float(recall) >= 0
