@@ -37,7 +37,8 @@ def gradient_norms(
     """Gradients of the loss that reach backbone maps through one level.
 
     What reaches C_k through P_l is the gradient of those terms of the loss
-    that the heads take from P_l, for no head mixes levels.
+    that the heads compute from P_l, if the heads mix no levels, as those of
+    RetinaNet, SPRNet and Mask R-CNN do not.
 
     Args:
         loss: scalar; its graph is kept.
@@ -76,10 +77,13 @@ class GradientFlowHook(Hook):
 
     Figure 3: FPN's gradients from P3 reach C4 as well as C3; a gate is to hold
     them back. The norms are those of the training step itself, of the batch
-    and the sum of losses that it trains on; the step is not changed by a bit.
-    They appear in the log, and through it in every backend of the visualizer,
-    as ``gradient/P3-C4``, and as curves in ``gradient_flow.png`` of the work
-    directory, which is drawn after each epoch. A resumed run continues them.
+    (the first rank's) and the sum of losses that it trains on; the step is not
+    changed by a bit. Maps of frozen layers are left out.
+
+    They appear in the log (with ``log_processor.num_digits`` decimals), and
+    through it in every backend of the visualizer, as ``gradient/P3-C4``, and
+    as curves in ``gradient_flow.png`` of the work directory, which is drawn
+    after each epoch. A resumed run continues them.
 
     Args:
         interval (int): Iterations from one measurement to the next.
