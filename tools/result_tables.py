@@ -35,7 +35,8 @@ def load_tables(files: Sequence[Path]) -> List[dict]:
         except KeyError as error:
             raise ValueError(f'{file}: {error} is missing') from error
         except Exception as error:  # whatever a damaged file leads to
-            raise ValueError(f'{file}: {error}') from error
+            sentence = ' '.join(str(error).split())
+            raise ValueError(f'{file}: {sentence}') from error
     return list(tables.values())
 
 

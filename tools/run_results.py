@@ -63,7 +63,8 @@ def collect(
                 elif file == path:
                     raise ValueError('it is not a result file')
             except Exception as error:  # whatever a damaged file leads to
-                complain(f'{file} is left out: {error}')
+                sentence = ' '.join(str(error).split())
+                complain(f'{file} is left out: {sentence}')
     return newest(runs)
 
 
