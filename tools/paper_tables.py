@@ -129,14 +129,14 @@ def train_and_test(
         options.append(f'data_root={args.data_root.absolute()}')
     options += args.cfg_options
 
-    def run(tool: str, *arguments: object) -> None:
-        command = [sys.executable, ROOT / 'tools' / f'{tool}.py', *arguments]
+    def run(tool: str, inputs: list, outputs: list) -> None:
+        command = [sys.executable, ROOT / 'tools' / f'{tool}.py', *inputs]
         if args.gpus > 1:
             script = ROOT / 'tools' / f'dist_{tool}.sh'
-            command = [script, *arguments, args.gpus]
+            command = [script, *inputs, args.gpus]
         with open(folder / 'output.log', 'a') as log:
             subprocess.run(
-                [*map(str, command), *work_dir(tool), *options],
+                list(map(str, [*command, *outputs, *options])),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, 'PYTHON': sys.executable},
@@ -144,14 +144,9 @@ def train_and_test(
                 check=True,
             )
 
-    def work_dir(tool: str) -> List[str]:
-        if tool == 'test':
-            return ['--work-dir', str(folder / 'test')]
-        return ['--work-dir', str(folder), '--resume']
-
-    run('train', config)
+    run('train', [config], ['--work-dir', folder, '--resume'])
     last = Path((folder / 'last_checkpoint').read_text())
-    run('test', config, folder / last.name)
+    run('test', [config, folder / last.name], ['--work-dir', folder / 'test'])
 
 
 def parse_args() -> argparse.Namespace:

@@ -14,6 +14,12 @@ from run_results import Run
 
 KINDS = dict(bbox='box', segm='mask')
 ROW_KEYS = {'labels', 'paper', 'gain_over'}
+NOTE = (
+    'Percent, empty where nothing was run. Ours: mean ± sample standard '
+    'deviation over the seeds. Runs: number x length, mean minutes of training'
+    " steps. Gain: the paper's / ours, of the differences seed by seed; ours "
+    'alone where the paper has none.'
+)
 
 
 def load_tables(files: Sequence[Path]) -> List[dict]:
@@ -101,8 +107,7 @@ def markdown(tables: Iterable[dict], runs: Iterable[Run], data: str) -> str:
     by_config: Dict[str, List[Run]] = {}
     for run in runs:
         by_config.setdefault(run.config, []).append(run)
-    note = 'Percent. Ours: mean ± sample standard deviation over the seeds'
-    note += '; gains: the same, of the differences seed by seed.'
+    note = NOTE
     if data != 'coco':
         note += f" The paper's figures are of COCO, ours of the {data}."
     parts = [note]
@@ -158,7 +163,7 @@ def _row_cells(
             base['paper'],
         )
         names = _names(base['configs'].get(data, {}))
-        lines += _filled(f'gain over {names}, paper / ours', gains)
+        lines += _filled(f'gain over {names}', gains)
     return lines
 
 
@@ -256,11 +261,12 @@ def _gain(
     ]
     if not gains:
         return ''
-    text = '-'
-    if paper is not None and paper_base is not None:
-        text = _signed(paper - paper_base)
-    text += f' / {_signed(mean(gains))}'
-    return text + f' ± {stdev(gains):.1f}' if len(gains) > 1 else text
+    text = _signed(mean(gains))
+    if len(gains) > 1:
+        text += f' ± {stdev(gains):.1f}'
+    if paper is None or paper_base is None:
+        return text
+    return f'{_signed(paper - paper_base)} / {text}'
 
 
 def _signed(figure: float) -> str:
