@@ -136,8 +136,8 @@ def drawn(
         image = mmcv.imrescale(image, scale)
         objects.bboxes = objects.bboxes * scale
         objects.masks = F.interpolate(
-            objects.masks[None].byte(), image.shape[:2]
-        )[0].bool()
+            objects.masks[:, None].byte(), image.shape[:2]
+        )[:, 0].bool()
     sample = DetDataSample(gt_instances=objects)
     visualizer.add_datasample('', image, sample, draw_pred=False)
     return visualizer.get_image()
@@ -155,8 +155,8 @@ def title(name: str, objects: 'InstanceData', hits: np.ndarray) -> str:
     """What stands above a model's panel."""
     share = f'{hits.mean():.2f}' if len(hits) else '-'
     return (
-        f'{name}: {len(objects)} detections\n'
-        f'finds {hits.sum()} of {len(hits)} objects (recall {share})'
+        f'{name} (detections: {len(objects)})\n'
+        f'objects found: {hits.sum()} of {len(hits)} (recall {share})'
     )
 
 
@@ -203,7 +203,8 @@ def compare(args: argparse.Namespace) -> None:
             )
         panels.append(
             (
-                f'ground truth: {len(truth)} objects\nimage {info["img_id"]}',
+                f'ground truth (objects: {len(truth)})\n'
+                f'image {info["img_id"]}',
                 drawn(visualizer, image, truth),
             )
         )

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
 from mmdet.registry import DATASETS
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
@@ -186,6 +187,25 @@ def test_shown_negatives_hardly_overlap_and_lie_inside():
     assert (shown.anchors[:, 2:] <= (128, 120)).all()
 
 
+def test_positive_pixels_of_an_image_without_objects(tmp_path):
+    head, image, _ = head_and_sample()
+    image.gt_instances = image.gt_instances[:0]
+    found, others = positive_pixels.positives_and_negatives(head, image)
+    assert len(found.indices) == 0
+    shown = positive_pixels.some_negatives(others, [], (120, 128), 5)
+    assert len(shown.indices) == 5
+    positive_pixels.draw(
+        np.zeros((120, 128, 3), np.uint8),
+        np.zeros((0, 4), np.float32),
+        found,
+        shown,
+        head.anchor_generator.strides,
+        'nothing',
+        tmp_path / 'nothing.png',
+    )
+    assert is_picture(tmp_path / 'nothing.png', 900)
+
+
 def test_recalled_against_loops():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:20, :20]
@@ -239,6 +259,17 @@ def test_ground_truth_has_the_annotations_but_no_crowds(shapes):
             assert box.tolist() == pytest.approx(corners)
         count += len(annotations)
     assert count > 0
+
+
+def test_an_image_without_objects_is_drawn_as_it_is():
+    image = np.random.default_rng(0).integers(0, 255, (96, 120, 3), np.uint8)
+    info = dict(instances=[], height=96, width=120)
+    truth = compare.ground_truth(info, (96, 120))
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = dict(classes=CLASSES)
+    picture = compare.drawn(visualizer, image, truth)
+    assert picture.shape == (320, 400, 3) and picture.std() > 10
+    assert '0 of 0 (recall -)' in compare.title('a', truth, np.zeros(0, bool))
 
 
 def test_gate_maps_draws(monkeypatch, checkpoints, shapes, tmp_path):
