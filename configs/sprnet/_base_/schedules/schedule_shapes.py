@@ -1,5 +1,5 @@
 # Short: a network from scratch on the shapes, in minutes on 2 CPU cores
-max_epochs = 2
+max_epochs = 1
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
 )
