@@ -7,6 +7,7 @@ from .frozen_sprnet import FrozenSPRNet
 from .gfpn import GFPN, PooledGFPN
 from .gradient_flow import GradientFlowHook
 from .hooks import EpochSeedHook
+from .maskness_spr_head import MasknessSPRHead
 from .metrics import CocoAPARMetric
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
 from .spr_head import SPRHead
@@ -20,6 +21,7 @@ __all__ = [
     'FrozenSPRNet',
     'GFPN',
     'GradientFlowHook',
+    'MasknessSPRHead',
     'MultiScaleFusion',
     'OverlapPixelSampler',
     'PooledGFPN',

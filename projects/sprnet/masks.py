@@ -34,6 +34,21 @@ def mask_targets(
     return torch.cat(targets)
 
 
+def maskness(probabilities: Tensor, threshold: float) -> Tensor:
+    """How sure masks are of themselves.
+
+    Args:
+        probabilities: (n, S, S) in 0..1.
+        threshold: a cell belongs to the mask from this probability on.
+
+    Returns:
+        (n,) mean probability of a mask's cells, 0 without any.
+    """
+    inside = probabilities >= threshold
+    total = (probabilities * inside).sum(dim=(1, 2))
+    return total / inside.sum(dim=(1, 2)).clamp(min=1)
+
+
 def _interpolation(
     start: float, stop: float, cells: int, length: int
 ) -> Tuple[slice, Tensor]:

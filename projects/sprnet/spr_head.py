@@ -201,7 +201,13 @@ class SPRHead(BaseModule):
             height, width = (
                 sample.ori_shape if rescale else sample.img_shape
             )[:2]
-            results.masks = paste_masks(
-                maps, results.bboxes, height, width, self.mask_threshold
-            )
+            self._add_masks(results, maps, height, width)
         return results_list
+
+    def _add_masks(
+        self, results: InstanceData, maps: Tensor, height: int, width: int
+    ) -> None:
+        """Give an image's n detections ``masks``, of maps (n, S, S)."""
+        results.masks = paste_masks(
+            maps, results.bboxes, height, width, self.mask_threshold
+        )

@@ -26,6 +26,8 @@ MASK_OPTIONS = {
     ),
     'no-shortcut': lambda h: h.decoder.type == 'SinglePixelDecoder',
     'overlap-50': lambda h: h.sampler.threshold == 0.5,
+    'plus-every-object': lambda h: h.sampler.type == 'EveryObjectPixelSampler',
+    'plus-maskness': lambda h: h.type == 'MasknessSPRHead',
 }
 
 

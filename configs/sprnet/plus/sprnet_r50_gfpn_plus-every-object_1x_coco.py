@@ -1,0 +1,3 @@
+# Every object trains a mask, at its best pixel at least
+_base_ = '../sprnet_r50_gfpn_1x_coco.py'
+model = dict(mask_head=dict(sampler=dict(type='EveryObjectPixelSampler')))

@@ -1,0 +1,35 @@
+import pytest
+import torch
+from helpers import CONFIGS, build_model, sample
+from torch.optim import AdamW
+
+CONFIG = CONFIGS / 'frozen_detector' / 'sprnet_r18_fpn_frozen_shapes.py'
+BOXES = [[24.0, 24, 56, 56], [48, 48, 112, 112]]
+
+
+@pytest.fixture
+def model():
+    return build_model(CONFIG).train()
+
+
+def test_training_changes_the_mask_head_and_nothing_else(model):
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    optimizer = AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    images = torch.randn(2, 3, 128, 128)
+    samples = [sample(BOXES, [0, 3]), sample(BOXES[1:], [2])]
+    for _ in range(2):
+        losses = model.loss(images, samples)
+        assert set(losses) == {'loss_mask'}
+        optimizer.zero_grad()
+        losses['loss_mask'].backward()
+        optimizer.step()
+    for key, value in model.state_dict().items():
+        same = torch.equal(before[key], value)
+        assert same != key.startswith('mask_head.'), key
+
+
+def test_the_detector_stays_in_test_mode(model):
+    modes = {name: part.training for name, part in model.named_children()}
+    assert modes.pop('mask_head')
+    assert not any(modes.values())
+    assert not model.eval().mask_head.training
