@@ -184,6 +184,13 @@ def parse_args() -> argparse.Namespace:
         help='keep the results that were found, a run a line; given back as '
         'RESULTS, it makes the same tables',
     )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        default=[],
+        metavar='TABLE',
+        help='tables to write, such as 3a (all)',
+    )
     running = parser.add_argument_group('running')
     running.add_argument(
         '--run',
@@ -191,7 +198,7 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='TABLE',
         help="tables whose runs are to be completed, such as 3a, or 'all'; "
-        'only these are then written',
+        'without --only, just these are written',
     )
     running.add_argument(
         '--seeds', type=int, nargs='+', default=[0], help='(0)'
@@ -229,12 +236,14 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def choose(tables: Sequence[dict], args: argparse.Namespace) -> List[dict]:
-    """The tables that --run names, every table if it names none.
+def choose(
+    tables: Sequence[dict], args: argparse.Namespace
+) -> Tuple[List[dict], List[dict]]:
+    """The tables that --run names, and those that are to be written.
 
     Raises:
-        ValueError: --data or --run names nothing there is, or a config that
-            is to run is missing.
+        ValueError: --data, --run or --only names nothing there is, or a config
+            that is to run is missing.
     """
     from result_tables import table_configs
 
@@ -244,18 +253,25 @@ def choose(tables: Sequence[dict], args: argparse.Namespace) -> List[dict]:
         raise ValueError(
             f'--data {args.data} is in no table, only {", ".join(data)}'
         )
-    names = ['all', *(table['table'] for table in tables)]
-    for name in args.run:
-        if name not in names:
-            raise ValueError(
-                f'--run {name}: no such table, only {", ".join(names)}'
-            )
-    if args.run and 'all' not in args.run:
-        tables = [table for table in tables if table['table'] in args.run]
-    for config in table_configs(tables, args.data) if args.run else []:
+    names = [table['table'] for table in tables]
+    chosen = {}
+    for option in ('run', 'only'):
+        wanted = getattr(args, option)
+        for name in wanted:
+            if name not in ['all', *names]:
+                raise ValueError(
+                    f'--{option} {name}: no such table, only all, '
+                    f'{", ".join(names)}'
+                )
+        chosen[option] = [
+            table
+            for table in tables
+            if table['table'] in wanted or 'all' in wanted
+        ]
+    for config in table_configs(chosen['run'], args.data):
         if not config.is_file():
             raise ValueError(f'{config} does not exist')
-    return list(tables)
+    return chosen['run'], chosen['only'] or chosen['run'] or list(tables)
 
 
 def main() -> None:
@@ -265,7 +281,7 @@ def main() -> None:
 
     try:
         every_table = load_tables([PAPER, *args.tables])
-        tables = choose(every_table, args)
+        to_run, to_write = choose(every_table, args)
     except ValueError as error:
         sys.exit(f'paper_tables.py: {error}')
     paths, failures = args.results, 0
@@ -275,7 +291,7 @@ def main() -> None:
         # SIGTERM as Ctrl-C: what it runs is stopped too
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            configs = table_configs(tables, args.data)
+            configs = table_configs(to_run, args.data)
             failures = run_missing(configs, paths, args)
         except KeyboardInterrupt:
             sys.exit('paper_tables.py: stopped; the same command goes on')
@@ -295,7 +311,7 @@ def main() -> None:
             say(f'{run.config}, seed {run.seed}, detected nothing')
     if args.save:
         save(runs, args.save)
-    text = markdown(tables, runs, args.data)
+    text = markdown(to_write, runs, args.data)
     if args.out:
         args.out.write_text(text)
     else:
