@@ -227,16 +227,18 @@ def draw_images(args: argparse.Namespace) -> int:
     from mmengine.dataset import pseudo_collate
     from mmengine.runner import set_random_seed
 
+    from projects.sprnet import SPRHead
+
     register_all_modules()
     config = load_config(args.config, args.cfg_options)
-    if config.model.get('mask_head', {}).get('type') != 'SPRHead':
+    set_random_seed(0)  # flips and samples, the same each time
+    model = MODELS.build(config.model)  # weights are neither drawn nor loaded
+    head = getattr(model, 'mask_head', None)
+    if not isinstance(head, SPRHead):
         raise ValueError(
             f'{args.config} has no mask head of type SPRHead, so no pixel '
             'trains a mask'
         )
-    set_random_seed(0)  # flips and samples, the same each time
-    model = MODELS.build(config.model)  # weights are neither drawn nor loaded
-    head = model.mask_head
     dataset = DATASETS.build(config.train_dataloader.dataset)
     chosen = select(dataset, args.image_ids, args.number)
     for i in chosen:
