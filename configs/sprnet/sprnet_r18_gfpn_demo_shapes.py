@@ -2,17 +2,7 @@
 _base_ = './sprnet_r18_gfpn_shapes.py'
 max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(
-        type='CosineAnnealingLR',
-        begin=0,
-        end=max_epochs,
-        eta_min=1e-5,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = [_base_.warmup, dict(end=max_epochs, **_base_.cosine)]
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=2), visualization=dict(score_thr=0.5)
 )

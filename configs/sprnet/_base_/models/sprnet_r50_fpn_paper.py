@@ -1,10 +1,2 @@
-# The paper's loss of boxes, and the entire network trained (3.1, 3.3)
-_base_ = './sprnet_r50_fpn.py'
-model = dict(
-    backbone=dict(frozen_stages=-1),
-    bbox_head=dict(
-        loss_bbox=dict(
-            _delete_=True, type='SmoothL1Loss', beta=1 / 9, loss_weight=1.0
-        )
-    ),
-)
+_base_ = ['./sprnet_r50_fpn.py', './paper.py']
+model = _base_.paper_parts

@@ -10,15 +10,15 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(
-        type='CosineAnnealingLR',
-        begin=0,
-        end=max_epochs,
-        eta_min=1e-5,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+warmup = dict(
+    type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100
+)
+cosine = dict(
+    type='CosineAnnealingLR',
+    begin=0,
+    eta_min=1e-5,
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
+param_scheduler = [warmup, dict(end=max_epochs, **cosine)]
 auto_scale_lr = dict(enable=False, base_batch_size=4)
