@@ -12,6 +12,7 @@ from .metrics import CocoAPARMetric
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
 from .spr_head import SPRHead
 from .sprnet import SPRNet
+from .voting_spr_head import VotingSPRHead
 
 __all__ = [
     'CocoAPARMetric',
@@ -29,6 +30,7 @@ __all__ = [
     'SPRNet',
     'ShortcutPixelDecoder',
     'SinglePixelDecoder',
+    'VotingSPRHead',
 ]
 
 allow_mmengine_checkpoints()

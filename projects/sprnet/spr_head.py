@@ -133,18 +133,7 @@ class SPRHead(BaseModule):
         self, gt: InstanceData, meta: dict, feats: Sequence[Tensor]
     ) -> InstanceData:
         """The positive pixels of one image, their labels and targets."""
-        sizes, device = pyramid_sizes(feats), feats[0].device
-        anchors = torch.cat(
-            self.anchor_generator.grid_priors(sizes, gt.bboxes.dtype, device)
-        )
-        valid = torch.cat(
-            self.anchor_generator.valid_flags(sizes, meta['pad_shape'], device)
-        )
-        anchors[~valid] = 0  # overlaps nothing
-        pixels, instances = self.sampler(
-            anchors.view(-1, self.anchor_generator.num_base_anchors[0], 4),
-            gt.bboxes,
-        )
+        pixels, instances = self.sampler(self._anchors(feats, meta), gt.bboxes)
         # Pixels of one instance share its target, which is cropped once.
         used, target = instances.unique(return_inverse=True)
         targets = mask_targets(
@@ -155,6 +144,18 @@ class SPRHead(BaseModule):
         return InstanceData(
             pixels=pixels, labels=gt.labels[instances], targets=targets[target]
         )
+
+    def _anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
+        """(L, A, 4) of an image's pixels; in the padding they have no area,
+        and so overlap nothing."""
+        sizes, device = pyramid_sizes(feats), feats[0].device
+        generator = self.anchor_generator
+        anchors = torch.cat(generator.grid_priors(sizes, device=device))
+        valid = torch.cat(
+            generator.valid_flags(sizes, meta['pad_shape'], device)
+        )
+        anchors[~valid] = 0
+        return anchors.view(-1, generator.num_base_anchors[0], 4)
 
     def _reconstruct(
         self, feats: Sequence[Tensor], instances: InstanceList
@@ -193,8 +194,9 @@ class SPRHead(BaseModule):
         Returns:
             The results with ``masks``, (n, H, W) bool.
         """
-        probabilities = self._reconstruct(feats, results_list).sigmoid()
-        per_image = probabilities.split([len(r) for r in results_list])
+        per_image = self._probabilities(
+            feats, batch_data_samples, results_list, rescale
+        )
         for results, maps, sample in zip(
             results_list, per_image, batch_data_samples
         ):
@@ -203,6 +205,17 @@ class SPRHead(BaseModule):
             )[:2]
             self._add_masks(results, maps, height, width)
         return results_list
+
+    def _probabilities(
+        self,
+        feats: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        results_list: InstanceList,
+        rescale: bool,
+    ) -> Sequence[Tensor]:
+        """For every image the maps (n, S, S) in 0..1 of its n detections."""
+        probabilities = self._reconstruct(feats, results_list).sigmoid()
+        return probabilities.split([len(r) for r in results_list])
 
     def _add_masks(
         self, results: InstanceData, maps: Tensor, height: int, width: int

@@ -28,6 +28,7 @@ MASK_OPTIONS = {
     'overlap-50': lambda h: h.sampler.threshold == 0.5,
     'plus-every-object': lambda h: h.sampler.type == 'EveryObjectPixelSampler',
     'plus-maskness': lambda h: h.type == 'MasknessSPRHead',
+    'plus-vote': lambda h: h.type == 'VotingSPRHead',
 }
 
 
