@@ -65,9 +65,8 @@ def test_a_mask_is_the_mean_of_its_voters(model, scale):
         ]
         maps = head._probabilities(feats, samples, results, rescale=True)
         sizes = [f.shape[-2:] for f in feats]
-        anchors = torch.cat(
-            head.anchor_generator.grid_priors(sizes, device='cpu')
-        )
+        anchors = head.anchor_generator.grid_priors(sizes, device='cpu')
+        anchors = torch.cat(anchors).view(-1, 9, 4).tolist()
         for n, result in enumerate(results):
             for got, box, label in zip(maps[n], result.bboxes, result.labels):
                 best = torch.tensor(
