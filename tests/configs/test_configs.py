@@ -43,13 +43,19 @@ every_config = pytest.mark.parametrize('config', ALL, ids=name_of)
 
 
 def small(config, data_root):
-    """The config at 64 pixels on the shapes, without weights to load."""
+    """The config at 96 pixels on the shapes, without weights to load, of an
+    eighth of a ResNet's channels, few proposals, detections of any score."""
     cfg = copy.deepcopy(read(config))
     cfg.model.backbone.pop('pretrained', None)
     cfg.model.backbone.init_cfg = None
+    if cfg.model.backbone.type == 'ResNet' and cfg.model.backbone.depth > 34:
+        cfg.model.backbone.base_channels = 8
+        cfg.model.neck.in_channels = [32, 64, 128, 256]
     heads = [cfg.model.get('bbox_head')]
     if 'roi_head' in cfg.model:
         heads = [cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head]
+        cfg.model.train_cfg.rcnn.sampler.num = 16
+    cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg).score_thr = 0.0
     for head in heads:
         head.num_classes = len(CLASSES)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
@@ -57,7 +63,7 @@ def small(config, data_root):
         loader.dataset.metainfo = dict(classes=CLASSES)
         for transform in loader.dataset.pipeline:
             if transform.type == 'Resize':
-                transform.scale = (64, 64)
+                transform.scale = (96, 96)
     return cfg
 
 
@@ -72,7 +78,7 @@ def test_builds_trains_a_step_and_predicts(config, shapes):
 
     train = DATASETS.build(cfg.train_dataloader.dataset)
     losses = model.train().train_step(
-        pseudo_collate([train[i] for i in range(3)]), optimizer
+        pseudo_collate([train[i] for i in range(4)]), optimizer
     )
     assert all(torch.isfinite(loss) for loss in losses.values())
     masks = cfg.model.type != 'RetinaNet'
@@ -91,12 +97,8 @@ def test_builds_trains_a_step_and_predicts(config, shapes):
     assert changed == {p: not frozen or p == 'mask_head' for p in changed}
 
     val = DATASETS.build(cfg.val_dataloader.dataset)
-    for test_cfg in (cfg.model.test_cfg, cfg.model.test_cfg.get('rcnn')):
-        if test_cfg:
-            test_cfg.score_thr = 0.0
-    model = MODELS.build(cfg.model).eval()
     with torch.no_grad():
-        (result,) = model.test_step(pseudo_collate([val[0]]))
+        (result,) = model.eval().test_step(pseudo_collate([val[0]]))
     found = result.pred_instances
     assert len(found) > 0 and found.bboxes.shape == (len(found), 4)
     assert ('masks' in found) == masks
