@@ -119,16 +119,19 @@ class GradientFlowHook(Hook):
         # may do so with its levels: only what flows through the neck itself,
         # from the heads, meets in them.
         def enter(neck: nn.Module, inputs: Tuple) -> Tuple:
+            """Keep the backbone's maps."""
             maps.extend(x.view_as(x) for x in inputs[0])
             return (tuple(maps),)
 
         def leave(neck: nn.Module, inputs: Tuple, outputs: Sequence) -> Tuple:
+            """Keep the pyramid's levels."""
             levels.extend(x.view_as(x) for x in outputs)
             return tuple(levels)
 
         def measure(
             model: nn.Module, args: Tuple, data: dict, losses: dict
         ) -> None:
+            """Log the norms, once the losses are there."""
             height = data['inputs'].shape[-2]
             trained = {
                 k: v

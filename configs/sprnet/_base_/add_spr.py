@@ -1,6 +1,10 @@
 # What a detector's config of MMDetection takes over to get masks; a config
 # that inherits both says which of its parts become these.
-_base_ = ['./models/spr_head.py', './spr_runtime.py']
+_base_ = [
+    './models/spr_head.py',
+    './spr_runtime.py',
+    './datasets/steps.py',
+]
 # The anchors of the paper (3.3), around a head with others or none
 paper_anchors = dict(
     type='AnchorGenerator',
@@ -14,11 +18,10 @@ with_masks = dict(
     worker_init_fn=dict(type='keep_epoch_seed'),
     dataset=dict(
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            *_base_.load,
             dict(type='Resize', scale=(1333, 800), keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
-            dict(type='PackDetInputs'),
+            _base_.pack,
         ]
     ),
 )

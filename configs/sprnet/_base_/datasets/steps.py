@@ -1,4 +1,4 @@
-# What stands around the resizing in a pipeline without augmentation
+# What stands around the resizing in a pipeline
 load = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
