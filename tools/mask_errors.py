@@ -113,7 +113,7 @@ def main() -> None:
     from mmdet.registry import METRICS
     from mmengine.runner import Runner
 
-    from projects.sprnet.masks import paste_masks
+    from projects.sprnet.pasting import paste_masks
 
     with one_sentence():
         config = load_config(args.config, args.cfg_options)

@@ -7,6 +7,7 @@ from .frozen_sprnet import FrozenSPRNet
 from .gfpn import GFPN, PooledGFPN
 from .gradient_flow import GradientFlowHook
 from .hooks import EpochSeedHook
+from .mask_outputs import DenseMasks, RLEMasks
 from .maskness_spr_head import MasknessSPRHead
 from .metrics import CocoAPARMetric
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
@@ -17,6 +18,7 @@ from .voting_spr_head import VotingSPRHead
 __all__ = [
     'CocoAPARMetric',
     'ConsecutiveConvs',
+    'DenseMasks',
     'EpochSeedHook',
     'EveryObjectPixelSampler',
     'FrozenSPRNet',
@@ -26,6 +28,7 @@ __all__ = [
     'MultiScaleFusion',
     'OverlapPixelSampler',
     'PooledGFPN',
+    'RLEMasks',
     'SPRHead',
     'SPRNet',
     'ShortcutPixelDecoder',

@@ -1,25 +1,60 @@
+from typing import NamedTuple, Sequence, Tuple
+
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+PIXELS_AT_ONCE = 128  # bounds the memory of the largest maps
+ON_CPU_AT_ONCE = 4  # what the caches of a CPU hold
 
-def double(x: Tensor, deconv: nn.ConvTranspose2d) -> Tensor:
-    """A deconvolution of kernel 2 and stride 2, as one matrix product.
+
+class Doubling(NamedTuple):
+    """A deconvolution of kernel 2 and stride 2, as one matrix product."""
+
+    weight: Tensor  # (4 * C_out, C_in)
+    bias: Tensor  # (4 * C_out,)
+
+    @classmethod
+    def of(cls, deconv: nn.ConvTranspose2d) -> 'Doubling':
+        """That of a layer, whose gradients it passes on."""
+        weight = deconv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        return cls(weight, deconv.bias.repeat(4))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Double the side of maps.
+
+        Args:
+            x: (P, M, C_in) M cells in tree order.
+
+        Returns:
+            (P, 4 * M, C_out) in tree order: the four children of a cell (upper
+            left, upper right, lower left, lower right) follow each other.
+        """
+        pixels, cells = x.shape[:2]
+        x = F.linear(x, self.weight, self.bias)
+        return x.view(pixels, 4 * cells, len(self.bias) // 4)
+
+
+def ranks(owners: Tensor, count: int) -> Tuple[Tensor, int]:
+    """The place of each thing among those of the same owner.
 
     Args:
-        x: (P, M, C_in) M cells in tree order.
-        deconv: its weights.
+        owners: (n,) in 0..count - 1.
 
     Returns:
-        (P, 4 * M, C_out) in tree order: the four children of a cell (upper
-        left, upper right, lower left, lower right) follow each other.
+        (n,) from 0, in the order of the things, and how many the owner of
+        most has.
     """
-    cells = x.shape[1]
-    weight = deconv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    x = F.linear(x, weight, deconv.bias.repeat(4))
-    return x.view(len(x), 4 * cells, deconv.out_channels)
+    order = owners.argsort(stable=True)
+    each = owners.bincount(minlength=count)
+    before = each.cumsum(0) - each
+    places = torch.empty_like(owners)
+    places[order] = (
+        torch.arange(len(owners), device=owners.device) - before[owners[order]]
+    )
+    return places, int(each.max()) if count else 0
 
 
 def tree_to_grid(x: Tensor, depth: int) -> Tensor:
@@ -102,39 +137,66 @@ class SinglePixelDecoder(BaseModule):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """Pixels' vectors to the logits of their masks.
+    def forward(self, codes: Tensor, owners: Tensor, labels: Tensor) -> Tensor:
+        """Pixels' vectors to the logits of masks.
+
+        The maps of a pixel are made once, whatever number of masks it has.
 
         Args:
-            codes: (P, in_channels).
-            labels: (P,) classes, in 0..num_classes - 1.
+            codes: (P, in_channels) of the pixels.
+            owners: (n,) the pixel of each mask, in 0..P - 1.
+            labels: (n,) classes, in 0..num_classes - 1.
 
         Returns:
-            (P, mask_size, mask_size) logits of each label's own channel.
+            (n, mask_size, mask_size) logits of each label's own channel.
         """
+        doublings = [Doubling.of(deconv) for deconv in self.deconvs]
         small = codes[:, None]
-        for deconv in self.deconvs[: self.num_linear]:
-            small = double(small, deconv)
-        large = small
-        for deconv in self.deconvs[self.num_linear :]:
-            large = double(large, deconv).relu()
-        weight = self.classifier.weight[labels].flatten(1)[..., None]
-        bias = self.classifier.bias[labels][:, None]
-        logits = self.classify(small, large, weight) + bias
+        for doubling in doublings[: self.num_linear]:
+            small = doubling(small)
+        medium = small
+        for doubling in doublings[self.num_linear : -1]:
+            medium = doubling(medium).relu_()
+
+        slots, count = ranks(owners, len(codes))
+        weight = self.classifier.weight.flatten(1)[labels]
+        weights = weight.new_zeros(len(codes), count, weight.shape[1])
+        weights = weights.index_put((owners, slots), weight).transpose(1, 2)
+        at_once = PIXELS_AT_ONCE if codes.is_cuda else ON_CPU_AT_ONCE
+        logits = []
+        for some in zip(*(x.split(at_once) for x in (small, medium, weights))):
+            logits.append(self._last(doublings, *some))
+        logits = torch.cat(logits)[owners, :, slots]
+        logits = logits + self.classifier.bias[labels][:, None]
         return tree_to_grid(logits, len(self.deconvs))
 
-    def classify(self, small: Tensor, large: Tensor, weight: Tensor) -> Tensor:
+    def _last(
+        self,
+        doublings: Sequence[Doubling],
+        small: Tensor,
+        medium: Tensor,
+        weights: Tensor,
+    ) -> Tensor:
+        """The last doubling, if it is one with ReLU, and the classifier."""
+        large = medium
+        for doubling in doublings[self.num_linear :][-1:]:
+            large = doubling(large).relu_()
+        return self.classify(small, large, weights)
+
+    def classify(
+        self, small: Tensor, large: Tensor, weights: Tensor
+    ) -> Tensor:
         """Logits without bias, in tree order.
 
         Args:
             small: (P, S, C) the map before the first ReLU.
             large: (P, M, C) the last map.
-            weight: (P, C, 1) of each pixel's class.
+            weights: (P, C, Q) of the classes of each pixel's masks.
 
         Returns:
-            (P, M).
+            (P, M, Q).
         """
-        return torch.bmm(large, weight)[..., 0]
+        return torch.bmm(large, weights)
 
 
 @MODELS.register_module()
@@ -146,9 +208,11 @@ class ShortcutPixelDecoder(SinglePixelDecoder):
     what is enlarged is one channel.
     """
 
-    def classify(self, small: Tensor, large: Tensor, weight: Tensor) -> Tensor:
+    def classify(
+        self, small: Tensor, large: Tensor, weights: Tensor
+    ) -> Tensor:
         """As :meth:`SinglePixelDecoder.classify`, with the shortcut."""
-        shortcut = torch.bmm(small, weight)[..., 0]
+        shortcut = torch.bmm(small, weights)
         # In tree order the cells under one parent stand together.
         shortcut = shortcut.repeat_interleave(4**self.num_relu, dim=1)
-        return super().classify(small, large, weight) + shortcut
+        return super().classify(small, large, weights) + shortcut

@@ -79,12 +79,7 @@ class MultiScaleFusion(BaseModule):
         for conv in self.convs:
             kernel, dilation = conv.kernel_size[0], conv.dilation[0]
             taps = window_rows(
-                images,
-                pixels,
-                pyramid_sizes(feats),
-                kernel,
-                dilation,
-                len(feats[0]),
+                images, pixels, pyramid_sizes(feats), kernel, dilation
             )
             window = rows.index_select(0, taps.flatten())
             codes.append(
@@ -141,12 +136,13 @@ class ConsecutiveConvs(BaseModule):
         """As :meth:`MultiScaleFusion.forward`."""
         side = 2 * len(self.convs) + 1
         rows = flatten_pyramid(feats)
-        taps = window_rows(
-            images, pixels, pyramid_sizes(feats), side, 1, len(feats[0])
-        )
+        sizes = pyramid_sizes(feats)
+        taps = window_rows(images, pixels, sizes, side, 1)
         x = rows.index_select(0, taps.flatten())
         x = x.view(len(pixels), side, side, rows.shape[1]).permute(0, 3, 1, 2)
-        inside = (taps != len(rows) - 1).view(len(pixels), 1, side, side)
+        zeros = sum(height * width for height, width in sizes)
+        inside = taps % (zeros + 1) != zeros
+        inside = inside.view(len(pixels), 1, side, side)
         for conv in self.convs:
             # What a dense layer pads with zeros is no output of the layer
             # before, so it must be zero here, not ReLU of the bias.

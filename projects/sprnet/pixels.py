@@ -1,6 +1,7 @@
 """Which pixels reconstruct a mask: in training, and for given detections."""
 
-from typing import List, Sequence, Tuple
+import math
+from typing import Callable, List, Sequence, Tuple
 
 import torch
 from mmdet.models.utils import filter_scores_and_topk
@@ -102,8 +103,60 @@ def top_pixels(
     return torch.cat([top.indices for top in tops]), overlaps
 
 
+def least_logit(probability: float, dtype: torch.dtype) -> float:
+    """A logit that everything whose sigmoid exceeds ``probability``, as it is
+    rounded, exceeds; itself a little low."""
+    eps = 4 * torch.finfo(dtype).eps
+    low = probability * (1 - eps)
+    if low <= 0:
+        return -math.inf
+    logit = math.log(low) - math.log1p(-low) if low < 1 else math.inf
+    return logit - eps * (abs(logit) + 1)
+
+
+def _likely(logits: Tensor, head: nn.Module, threshold: float) -> Tensor:
+    """(H, W) bool, false only where no sigmoid exceeds the threshold."""
+    return logits.amax(dim=0) > least_logit(threshold, logits.dtype)
+
+
+def _all(logits: Tensor, head: nn.Module, threshold: float) -> Tensor:
+    """(H, W) of True."""
+    return torch.ones_like(logits[0], dtype=torch.bool)
+
+
+def _candidates(
+    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict, where: Callable
+) -> Tuple[Tensor, Tensor]:
+    """Pixels and scores of the head's candidates, in its order, both (M,);
+    only pixels in ``where(logits, head, threshold)`` are looked at."""
+    threshold = cfg.get('score_thr', 0)
+    start, pixels, candidates = 0, [], []
+    for level, logits in enumerate(cls_scores):
+        places = where(logits, head, threshold)
+        scores = logits.permute(1, 2, 0)[places]
+        scores = scores.reshape(-1, head.cls_out_channels)
+        if getattr(head.loss_cls, 'custom_cls_channels', False):
+            scores = head.loss_cls.get_activation(scores)
+        elif head.use_sigmoid_cls:
+            scores = scores.sigmoid()
+        else:
+            scores = scores.softmax(-1)[:, :-1]
+        scores, _, priors, _ = filter_scores_and_topk(
+            scores, threshold, cfg.get('nms_pre', -1)
+        )
+        per_pixel = head.prior_generator.num_base_priors[level]
+        level_pixels = places.flatten().nonzero()[:, 0]
+        pixels.append(start + level_pixels[priors // per_pixel])
+        candidates.append(scores)
+        start += places.numel()
+    return torch.cat(pixels), torch.cat(candidates)
+
+
 def candidate_pixels(
-    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict
+    cls_scores: Sequence[Tensor],
+    head: nn.Module,
+    cfg: dict,
+    candidates: Tensor,
 ) -> Tensor:
     """Pixels of the candidates that a dense head decodes for one image.
 
@@ -114,28 +167,18 @@ def candidate_pixels(
         cls_scores: (A * K, H_l, W_l) of every level.
         head: the stock head.
         cfg: its test settings.
+        candidates: (M,) their scores, as the head gives them.
 
     Returns:
         pixels (M,) of the pyramid, in the order of the head's candidates.
     """
-    pixels: List[Tensor] = []
-    start = 0
-    for level, scores in enumerate(cls_scores):
-        height, width = scores.shape[-2:]
-        scores = scores.permute(1, 2, 0).reshape(-1, head.cls_out_channels)
-        if getattr(head.loss_cls, 'custom_cls_channels', False):
-            scores = head.loss_cls.get_activation(scores)
-        elif head.use_sigmoid_cls:
-            scores = scores.sigmoid()
-        else:
-            scores = scores.softmax(-1)[:, :-1]
-        _, _, priors, _ = filter_scores_and_topk(
-            scores, cfg.get('score_thr', 0), cfg.get('nms_pre', -1)
-        )
-        per_pixel = head.prior_generator.num_base_priors[level]
-        pixels.append(start + priors // per_pixel)
-        start += height * width
-    return torch.cat(pixels)
+    if head.use_sigmoid_cls:
+        pixels, scores = _candidates(cls_scores, head, cfg, _likely)
+        # A sigmoid's last bit depends on its place in memory. Were it another
+        # here, candidates could change places.
+        if torch.equal(scores, candidates):
+            return pixels
+    return _candidates(cls_scores, head, cfg, _all)[0]
 
 
 def predict_boxes_and_pixels(
@@ -168,7 +211,10 @@ def predict_boxes_and_pixels(
     detections = []
     for n, (results, meta) in enumerate(zip(candidates, img_metas)):
         results.pixels = candidate_pixels(
-            [s[n].detach() for s in outs[0]], head, head.test_cfg
+            [s[n].detach() for s in outs[0]],
+            head,
+            head.test_cfg,
+            results.scores,
         )
         detections.append(
             head._bbox_post_process(

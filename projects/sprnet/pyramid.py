@@ -19,14 +19,14 @@ def pyramid_sizes(feats: Sequence[Tensor]) -> List[Tuple[int, int]]:
 
 
 def flatten_pyramid(feats: Sequence[Tensor]) -> Tensor:
-    """Lay a pyramid out as rows, one a pixel, and a last row of zeros.
+    """Lay a pyramid out as rows, one a pixel, and a row of zeros an image.
 
-    Maps (N, C, H_l, W_l) -> (N * L + 1, C) where L is the sum of H_l * W_l:
-    pixel p of image n is row n * L + p.
+    Maps (N, C, H_l, W_l) -> (N * (L + 1), C) where L is the sum of H_l * W_l:
+    pixel p of image n is row n * (L + 1) + p, zeros are row n * (L + 1) + L.
     """
-    rows = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], dim=1)
-    zeros = rows.new_zeros(1, rows.shape[-1])
-    return torch.cat([rows.flatten(0, 1), zeros])
+    levels = [feat.flatten(2).transpose(1, 2) for feat in feats]
+    zeros = levels[0].new_zeros(len(levels[0]), 1, levels[0].shape[2])
+    return torch.cat([*levels, zeros], dim=1).flatten(0, 1)
 
 
 def locate(pixels: Tensor, sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
@@ -45,21 +45,19 @@ def window_rows(
     sizes: Sizes,
     kernel: int,
     dilation: int,
-    num_images: int,
 ) -> Tensor:
     """Rows that a convolution's window around each pixel covers.
 
     Args:
-        images: (P,) the image of each pixel, in 0..num_images - 1.
+        images: (P,) the image of each pixel.
         pixels: (P,) pixels of the pyramid.
         sizes: the levels' heights and widths.
         kernel: side of the window, odd.
         dilation: distance of neighbouring taps.
-        num_images: N of the pyramid.
 
     Returns:
         (P, kernel * kernel) rows of :func:`flatten_pyramid`, in the order of a
-        convolution's weights; outside of the pixel's level, the row of zeros.
+        convolution's weights; outside of the pixel's level, a row of zeros.
     """
     level, y, x = locate(pixels, sizes)
     table = pixels.new_tensor(sizes)
@@ -70,5 +68,5 @@ def window_rows(
     y, x = y[:, None] + dy, x[:, None] + dx
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     length = sum(h * w for h, w in sizes)
-    rows = images[:, None] * length + pixels[:, None] + dy * width + dx
-    return rows.masked_fill(~inside, num_images * length)
+    places = torch.where(inside, pixels[:, None] + dy * width + dx, length)
+    return images[:, None] * (length + 1) + places

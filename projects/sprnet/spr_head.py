@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .masks import mask_targets, paste_masks
+from .masks import mask_targets
 from .pyramid import pyramid_sizes
 
 
@@ -28,6 +28,8 @@ class SPRHead(BaseModule):
             :mod:`.encoders`.
         decoder (dict): Vectors to masks, see :mod:`.decoder`.
         loss_mask (dict): Loss of on-class logits and binary targets.
+        mask_output (dict): What masks are given as, see
+            :mod:`.mask_outputs`; ``DenseMasks`` where None.
         train_cfg (dict): Unused; mmdet's detectors pass it.
         test_cfg (dict): ``mask_thr_binary``, the probability from which on a
             pixel belongs to a mask, 0.5 if absent.
@@ -46,6 +48,7 @@ class SPRHead(BaseModule):
         encoder: ConfigType,
         decoder: ConfigType,
         loss_mask: ConfigType,
+        mask_output: ConfigType = None,
         train_cfg: ConfigType = None,
         test_cfg: ConfigType = None,
         init_cfg: ConfigType = None,
@@ -69,6 +72,9 @@ class SPRHead(BaseModule):
             )
         )
         self.loss_mask = MODELS.build(loss_mask)
+        self.mask_output = TASK_UTILS.build(
+            mask_output or dict(type='DenseMasks')
+        )
         self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
         if not 0 <= self.mask_threshold <= 1:
             raise ValueError(
@@ -94,7 +100,11 @@ class SPRHead(BaseModule):
         Returns:
             (P, S, S) logits of the labels' channels.
         """
-        return self.decoder(self.encoder(feats, images, pixels), labels)
+        # Detections of one pixel share all but the last layer.
+        length = sum(height * width for height, width in pyramid_sizes(feats))
+        places, owners = (images * length + pixels).unique(return_inverse=True)
+        codes = self.encoder(feats, places // length, places % length)
+        return self.decoder(codes, owners, labels)
 
     def loss(
         self, feats: Sequence[Tensor], batch_data_samples: SampleList
@@ -192,7 +202,7 @@ class SPRHead(BaseModule):
                 the masks be.
 
         Returns:
-            The results with ``masks``, (n, H, W) bool.
+            The results with ``masks``, by default (n, H, W) bool.
         """
         per_image = self._probabilities(
             feats, batch_data_samples, results_list, rescale
@@ -221,6 +231,6 @@ class SPRHead(BaseModule):
         self, results: InstanceData, maps: Tensor, height: int, width: int
     ) -> None:
         """Give an image's n detections ``masks``, of maps (n, S, S)."""
-        results.masks = paste_masks(
+        results.masks = self.mask_output(
             maps, results.bboxes, height, width, self.mask_threshold
         )

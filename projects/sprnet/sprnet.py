@@ -69,8 +69,9 @@ class SPRNet(SingleStageInstanceSegmentor):
 
         Returns:
             The samples, each with ``pred_instances`` of ``bboxes`` (n, 4),
-            ``scores`` (n,), ``labels`` (n,), ``masks`` (n, H, W) bool, and
-            ``pixels`` (n,), the pixels of the pyramid that they come from.
+            ``scores`` (n,), ``labels`` (n,), ``masks``, by default (n, H, W)
+            bool, and ``pixels`` (n,), the pixels of the pyramid that they
+            come from.
         """
         feats = self.extract_feat(batch_inputs)
         results = predict_boxes_and_pixels(

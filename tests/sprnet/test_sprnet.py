@@ -5,7 +5,7 @@ from helpers import CONFIGS, SHAPES_CONFIG, at_all_pixels, build_model, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from projects.sprnet.masks import paste_masks
+from projects.sprnet.pasting import paste_masks
 
 
 def retinanet(config=SHAPES_CONFIG):

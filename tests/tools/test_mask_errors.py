@@ -4,7 +4,7 @@ from helpers import SHAPES_CONFIG, build_model, sample
 from mask_errors import main, match, shapes_and_boxes
 from mmengine.structures import InstanceData
 
-from projects.sprnet.masks import paste_masks
+from projects.sprnet.pasting import paste_masks
 
 # Two ellipses of class 1 and a third of class 2
 GT = sample(
