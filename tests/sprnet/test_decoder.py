@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from projects.sprnet.decoder import (
+    Doubling,
     ShortcutPixelDecoder,
     SinglePixelDecoder,
-    double,
+    ranks,
     tree_to_grid,
 )
 
@@ -26,25 +27,31 @@ def decoder(kind=ShortcutPixelDecoder, **options):
 def all_classes(model, codes):
     """Section 3.2 word for word: (P, C) -> (P, K, S, S)."""
     x = codes[..., None, None]
-    for deconv in model.deconvs[:3]:
+    for deconv in model.deconvs[: model.num_linear]:
         x = deconv(x)
     shortcut = x
-    for deconv in model.deconvs[3:]:
+    for deconv in model.deconvs[model.num_linear :]:
         x = deconv(x).relu()
     if isinstance(model, ShortcutPixelDecoder):
         x = x + F.interpolate(shortcut, size=x.shape[2:], mode='nearest')
     return model.classifier(x)
 
 
+ONE_MASK_EACH = [0, 1, 2, 3, 4, 5, 6], [0, 4, 2, 2, 1, 3, 0]
+# Of the pixels 0, 2 and 6 several, of 2 two of one class, of 5 none
+SEVERAL = [6, 0, 2, 2, 1, 6, 3, 0, 2, 4], [1, 0, 3, 3, 4, 0, 2, 4, 1, 0]
+
+
 @pytest.mark.parametrize('kind', [SinglePixelDecoder, ShortcutPixelDecoder])
-@pytest.mark.parametrize('num_relu', [2, 1])
-def test_is_the_on_class_channel_of_the_full_map(kind, num_relu):
+@pytest.mark.parametrize('num_relu', [2, 1, 0])
+@pytest.mark.parametrize('masks', [ONE_MASK_EACH, SEVERAL])
+def test_is_the_on_class_channel_of_the_full_map(kind, num_relu, masks):
     model = decoder(kind, num_relu=num_relu)
     codes = torch.randn(7, 12, requires_grad=True)
-    labels = torch.tensor([0, 4, 2, 2, 1, 3, 0])
-    expected = all_classes(model, codes)[range(7), labels]
-    logits = model(codes, labels)
-    assert logits.shape == (7, model.mask_size, model.mask_size)
+    owners, labels = map(torch.tensor, masks)
+    expected = all_classes(model, codes)[owners, labels]
+    logits = model(codes, owners, labels)
+    assert logits.shape == (len(owners), model.mask_size, model.mask_size)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
     inputs = [codes, *model.parameters()]
@@ -53,6 +60,30 @@ def test_is_the_on_class_channel_of_the_full_map(kind, num_relu):
     reference = torch.autograd.grad((expected * weight).sum(), inputs)
     for grad, expected_grad in zip(grads, reference):
         torch.testing.assert_close(grad, expected_grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('at_once', [1, 3, 6, 1000])
+def test_pixels_at_once_change_nothing(monkeypatch, at_once):
+    model, codes = decoder(), torch.randn(7, 12)
+    owners, labels = map(torch.tensor, SEVERAL)
+    expected = all_classes(model, codes)[owners, labels]
+    monkeypatch.setattr('projects.sprnet.decoder.ON_CPU_AT_ONCE', at_once)
+    logits = model(codes, owners, labels)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('count,things', [(0, 0), (3, 0), (1, 5), (9, 40)])
+def test_ranks_against_a_loop(count, things):
+    torch.manual_seed(0)
+    owners = torch.randint(max(count, 1), (things,))
+    seen = [0] * count
+    expected = []
+    for owner in owners.tolist():
+        expected.append(seen[owner])
+        seen[owner] += 1
+    places, most = ranks(owners, count)
+    assert places.tolist() == expected
+    assert most == max(seen, default=0)
 
 
 def test_the_papers_sizes():
@@ -66,16 +97,9 @@ def test_the_papers_sizes():
 def test_doubling_is_a_deconvolution():
     deconv = nn.ConvTranspose2d(3, 4, 2, stride=2)
     x = torch.randn(2, 3, 1, 1)
-    cells = double(
-        double(
-            x.flatten(2).transpose(1, 2), deconv.__class__(3, 3, 2, stride=2)
-        ),
-        deconv,
-    )
-    assert cells.shape == (2, 16, 4)
-    once = double(x.flatten(2).transpose(1, 2), deconv)
+    cells = Doubling.of(deconv)(x.flatten(2).transpose(1, 2))
     torch.testing.assert_close(
-        once.transpose(1, 2).view(2, 4, 2, 2), deconv(x)
+        cells.transpose(1, 2).view(2, 4, 2, 2), deconv(x)
     )
 
 
@@ -97,7 +121,7 @@ def test_initial_weights_keep_the_variance():
     model.init_weights()
     cells = 0.58 * torch.randn(20, 1, 640)
     for i, deconv in enumerate(model.deconvs):
-        cells = double(cells, deconv)
+        cells = Doubling.of(deconv)(cells)
         if i >= model.num_linear:
             cells = cells.relu()
     assert 0.4 < cells.std() < 0.8
@@ -105,7 +129,8 @@ def test_initial_weights_keep_the_variance():
 
 def test_no_pixels_still_reach_every_weight():
     model = decoder()
-    logits = model(torch.zeros(0, 12), torch.zeros(0, dtype=torch.long))
+    none = torch.zeros(0, dtype=torch.long)
+    logits = model(torch.zeros(0, 12), none, none)
     assert logits.shape == (0, 32, 32)
     logits.sum().backward()
     assert all(p.grad is not None for p in model.parameters())

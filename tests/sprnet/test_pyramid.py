@@ -9,9 +9,9 @@ SIZES = [(5, 7), (3, 4), (1, 2), (1, 1)]
 
 def test_rows_are_the_pixels_level_by_level_and_row_by_row():
     feats = pyramid(SIZES)
-    rows = flatten_pyramid(feats)
-    assert torch.equal(rows[:-1], at_all_pixels(feats))
-    assert not rows[-1].any()
+    rows = flatten_pyramid(feats).unflatten(0, (2, -1))
+    assert torch.equal(rows[:, :-1].flatten(0, 1), at_all_pixels(feats))
+    assert not rows[:, -1].any()
 
 
 def test_locate_is_the_inverse_of_laying_out():
@@ -31,7 +31,7 @@ def test_locate_is_the_inverse_of_laying_out():
 def test_windows_against_loops(kernel, dilation):
     batch = 2
     images, pixels = all_pixels(SIZES, batch)
-    rows = window_rows(images, pixels, SIZES, kernel, dilation, batch)
+    rows = window_rows(images, pixels, SIZES, kernel, dilation)
     length = len(pixels) // batch
     place = {}
     for level, (h, w) in enumerate(SIZES):
@@ -42,9 +42,7 @@ def test_windows_against_loops(kernel, dilation):
     for n in range(batch):
         for (level, y, x), pixel in place.items():
             expected = [
-                n * length + place[level, y + dy, x + dx]
-                if (level, y + dy, x + dx) in place
-                else batch * length
+                n * (length + 1) + place.get((level, y + dy, x + dx), length)
                 for dy in reach
                 for dx in reach
             ]

@@ -46,13 +46,30 @@ def test_loss_against_every_pixel_on_its_own(model):
             *positive_pixels(anchors, gt.bboxes, threshold=0.7)
         ):
             code = head.encoder(feats, torch.tensor([n]), pixel[None])
-            logits = head.decoder(code, gt.labels[instance][None])[0]
+            label, only = gt.labels[instance][None], torch.tensor([0])
+            logits = head.decoder(code, only, label)[0]
             cells.append(
                 F.binary_cross_entropy(logits.sigmoid(), targets[instance])
             )
     assert len(cells) > 3
     loss = head.loss(feats, samples)['loss_mask']
     torch.testing.assert_close(loss, torch.stack(cells).mean())
+
+
+def test_masks_of_one_pixel_are_as_on_their_own(model):
+    """Also of the first and last pixels of neighbouring images."""
+    head, feats = model.mask_head, feats_of(model, 3)
+    torch.nn.init.normal_(head.decoder.classifier.weight, std=0.1)
+    last = sum(f[0, 0].numel() for f in feats) - 1
+    images = torch.tensor([1, 0, 2, 1, 0, 1, 1, 0])
+    pixels = torch.tensor([0, last, 0, 7, 7, last, 0, last])
+    labels = torch.tensor([3, 1, 2, 5, 0, 4, 3, 2])
+    logits = head(feats, images, pixels, labels)
+    for i, logit in enumerate(logits):
+        one = slice(i, i + 1)
+        alone = head(feats, images[one], pixels[one], labels[one])[0]
+        torch.testing.assert_close(logit, alone, atol=1e-5, rtol=1e-5)
+    assert len(logits.flatten(1).round(decimals=2).unique(dim=0)) == 7
 
 
 def test_only_the_objects_classes_learn(model):
