@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,11 @@ from mmdet.models.task_modules import AnchorGenerator
 
 from projects.sprnet.pixels import (
     BOXES_AT_ONCE,
+    _all,
+    _candidates,
     best_boxes,
+    candidate_pixels,
+    least_logit,
     positive_pixels,
     predict_boxes_and_pixels,
 )
@@ -195,3 +201,103 @@ def test_pixels_are_where_the_boxes_and_scores_come_from(detector):
             same_score = torch.isclose(score, results.scores[detection])
             same_box = torch.isclose(boxes[pixel], results.bboxes[detection])
             assert (same_score & same_box.all(dim=1)).any()
+
+
+LOW = [torch.float16, torch.bfloat16]
+THRESHOLDS = [0, 1e-3, 0.05, 0.5, 0.95, 0.999, 1]
+
+
+@pytest.mark.parametrize('threshold', THRESHOLDS)
+@pytest.mark.parametrize('dtype', [torch.float32, *LOW])
+def test_least_logit_is_exceeded_where_the_sigmoid_exceeds(dtype, threshold):
+    if dtype in LOW:  # all there are
+        x = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+        x = x[x.isfinite()]
+    else:
+        torch.manual_seed(0)
+        edge = torch.tensor(threshold).logit(eps=1e-7)
+        near = edge + 1e-5 * torch.randn(10**5)
+        x = torch.cat([near, 30 * torch.randn(10**5)])
+    above = x.sigmoid() > threshold
+    likely = x > least_logit(threshold, dtype)
+    assert not (above & ~likely).any()
+    if threshold in (0.05, 0.5, 0.95):
+        assert above.any()
+        near = 1e-4 if dtype is torch.float32 else 0.7
+        unlikely = x < torch.tensor(threshold).logit() - near
+        assert unlikely.any() and not (likely & unlikely).any()
+
+
+def score_maps(dtype=torch.float32, classes=3):
+    """Of two anchors a pixel, and the head that they would come from."""
+    torch.manual_seed(0)
+    maps = [3 * torch.randn(2 * classes, *s) - 3 for s in SIZES]
+    maps[2] -= 90  # a level without candidates
+    head = SimpleNamespace(
+        cls_out_channels=classes,
+        use_sigmoid_cls=True,
+        loss_cls=None,
+        prior_generator=SimpleNamespace(num_base_priors=[2] * len(SIZES)),
+    )
+    return [m.to(dtype) for m in maps], head
+
+
+def by_loops(maps, threshold, count):
+    """Pixel of each score over the threshold, level by level, at most
+    ``count`` each, best first."""
+    pixels, start = [], 0
+    for level in maps:
+        scores = level.sigmoid().flatten(1)
+        found = [
+            (-score, pixel)
+            for pixel, column in enumerate(scores.T.tolist())
+            for score in column
+            if score > threshold
+        ]
+        pixels += [start + pixel for _, pixel in sorted(found)[:count]]
+        start += scores.shape[1]
+    return pixels
+
+
+@pytest.mark.parametrize('threshold', THRESHOLDS)
+@pytest.mark.parametrize('dtype', [torch.float32, *LOW])
+@pytest.mark.parametrize('count', [20, 1000])
+def test_candidates_are_those_of_all_pixels(dtype, threshold, count):
+    maps, head = score_maps(dtype)
+    cfg = dict(score_thr=threshold, nms_pre=count)
+    expected, scores = _candidates(maps, head, cfg, _all)
+    pixels = candidate_pixels(maps, head, cfg, scores)
+    assert torch.equal(pixels, expected)
+    if dtype is torch.float32:  # where no two are equal
+        assert pixels.tolist() == by_loops(maps, threshold, count)
+        assert bool(len(pixels)) == (threshold < 1)
+
+
+def nothing(logits, head, threshold):
+    return torch.zeros_like(logits[0], dtype=torch.bool)
+
+
+def all_but_one(logits, head, threshold):
+    places = _all(logits, head, threshold)
+    places.view(-1)[logits.amax(dim=0).argmax()] = False
+    return places
+
+
+@pytest.mark.parametrize('guess', [nothing, all_but_one])
+def test_a_wrong_guess_is_noticed(monkeypatch, guess):
+    maps, head = score_maps()
+    cfg = dict(score_thr=0.05, nms_pre=20)
+    expected, scores = _candidates(maps, head, cfg, _all)
+    monkeypatch.setattr('projects.sprnet.pixels._likely', guess)
+    guessed, _ = _candidates(maps, head, cfg, guess)
+    assert not torch.equal(guessed, expected)
+    assert torch.equal(candidate_pixels(maps, head, cfg, scores), expected)
+
+
+def test_a_score_that_is_no_number_hides_no_other():
+    maps, head = score_maps()
+    maps[0][0] = float('nan')
+    cfg = dict(score_thr=0.05, nms_pre=20)
+    expected, scores = _candidates(maps, head, cfg, _all)
+    assert torch.equal(candidate_pixels(maps, head, cfg, scores), expected)
+    assert (expected < SIZES[0][0] * SIZES[0][1]).sum() == 20
