@@ -17,6 +17,8 @@ BOXES = torch.tensor(
         [float('nan'), 10.0, 40.0, 40.0],
         [float('nan')] * 4,
         [-5.0, -300.0, 100.0, 300.0],  # larger than the image
+        [2.0, 20.0, 50.0, 23.0],  # lying
+        [20.0, 3.0, 24.0, 45.0],  # standing
     ]
 )
 
@@ -57,7 +59,7 @@ def test_pasting_against_loops(monkeypatch, threshold, at_once):
         )
         assert np.array_equal(mask.numpy(), expected)
     seen = masks.flatten(1).any(1)
-    assert seen.nonzero()[:, 0].tolist() == [0, 1, 2, 6, 9]
+    assert seen.nonzero()[:, 0].tolist() == [0, 1, 2, 6, 9, 10, 11]
 
 
 def test_pasting_into_whole_pixels_is_a_bilinear_resize():

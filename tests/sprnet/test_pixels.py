@@ -285,8 +285,9 @@ def all_but_one(logits, head, threshold):
 
 @pytest.mark.parametrize('guess', [nothing, all_but_one])
 def test_a_wrong_guess_is_noticed(monkeypatch, guess):
+    """Also where it gives as many candidates."""
     maps, head = score_maps()
-    cfg = dict(score_thr=0.05, nms_pre=20)
+    cfg = dict(score_thr=0.05, nms_pre=3)
     expected, scores = _candidates(maps, head, cfg, _all)
     monkeypatch.setattr('projects.sprnet.pixels._likely', guess)
     guessed, _ = _candidates(maps, head, cfg, guess)
