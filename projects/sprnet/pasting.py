@@ -3,7 +3,7 @@
 Only the pixels of the boxes are computed, as patches.
 """
 
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -50,19 +50,23 @@ def _interpolation(
     return (1 - (places - grid).abs()).clamp(min=0)
 
 
-def _groups(areas: List[int]) -> Iterator[List[int]]:
-    """Indices of boxes to compute together, each as large as their largest;
-    boxes without pixels are left out."""
-    group: List[int] = []
-    for index in sorted(range(len(areas)), key=areas.__getitem__):
-        if not areas[index]:
-            continue
-        if group and areas[index] * (len(group) + 1) > PIXELS_AT_ONCE:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group
+def _groups(
+    heights: List[int], widths: List[int], cells: int
+) -> Iterator[List[int]]:
+    """Indices of boxes to compute together, each as high and wide as the most
+    so; boxes without pixels are left out."""
+    alike: Dict[Tuple[int, int], List[int]] = {}
+    for index, (height, width) in enumerate(zip(heights, widths)):
+        if height and width:
+            # Powers of 4: few groups, and no box much larger than it is.
+            key = height.bit_length() // 2, width.bit_length() // 2
+            alike.setdefault(key, []).append(index)
+    for group in alike.values():
+        rows = max(cells, *(heights[i] for i in group))
+        columns = max(cells, *(widths[i] for i in group))
+        at_once = max(PIXELS_AT_ONCE // (rows * columns), 1)
+        for first in range(0, len(group), at_once):
+            yield group[first : first + at_once]
 
 
 def mask_patches(
@@ -93,16 +97,16 @@ def mask_patches(
     top, bottom = _span(y1, y2, height)
     left, right = _span(x1, x2, width)
     spans = torch.stack([top, bottom, left, right], 1).tolist()
-    areas = ((bottom - top) * (right - left)).tolist()
+    heights, widths = (bottom - top).tolist(), (right - left).tolist()
 
     def weights(group, first, count, start, stop):
         pixels = first[group, None] + torch.arange(count, device=boxes.device)
         weight = _interpolation(pixels, start[group], stop[group], cells)
         return weight.to(probabilities)
 
-    for group in _groups(areas):
-        rows = int((bottom - top)[group].max())
-        columns = int((right - left)[group].max())
+    for group in _groups(heights, widths, cells):
+        rows = max(heights[i] for i in group)
+        columns = max(widths[i] for i in group)
         step = max(PIXELS_AT_ONCE // (rows * len(group)), 1)
         down = weights(group, top, rows, y1, y2) @ probabilities[group]
         across = weights(group, left, columns, x1, x2).transpose(1, 2)

@@ -177,10 +177,6 @@ def test_run_lengths_never_stand_in_an_image():
     assert made.peak + arrays < 100 * 2**20
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason='pasting._groups: lying and standing boxes are made squares',
-)
 def test_patches_are_hardly_larger_than_their_boxes():
     """Also where long thin boxes lie and stand."""
     torch.manual_seed(0)

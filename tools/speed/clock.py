@@ -1,0 +1,67 @@
+"""Times of several things in one run, taken in turns."""
+
+import statistics
+import time
+from typing import Any, Callable, Dict, Hashable, NamedTuple, Sequence
+
+import torch
+
+from .stages import synchronize
+
+
+class Times(NamedTuple):
+    """Seconds: the median of the rounds, and their range."""
+
+    median: float
+    least: float
+    most: float
+    rounds: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> 'Times':
+        """Of what was measured, in any order."""
+        return cls(
+            statistics.median(seconds),
+            min(seconds),
+            max(seconds),
+            len(seconds),
+        )
+
+
+def seconds(run: Callable, device: torch.device) -> float:
+    """Wall seconds of a call, a GPU's work included."""
+    if device.type == 'cuda':
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        synchronize(device)
+        start.record()
+        run()
+        end.record()
+        synchronize(device)
+        return start.elapsed_time(end) / 1000
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def in_turns(
+    runs: Dict[Hashable, Callable[[], Any]],
+    rounds: int,
+    report: Callable[[str], None],
+    warm_up: int = 0,
+) -> Dict[Hashable, list]:
+    """What calls return, round by round.
+
+    Machines slow down and speed up; taken in turns, all meet the same.
+
+    Args:
+        report: told what is under way.
+        warm_up: rounds before those, which do not count.
+    """
+    found: Dict[Hashable, list] = {name: [] for name in runs}
+    for turn in range(-warm_up, rounds):
+        for name, run in runs.items():
+            report(f'{name}, round {turn + 1} of {rounds}')
+            value = run()
+            if turn >= 0:
+                found[name].append(value)
+    return found

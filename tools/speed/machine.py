@@ -1,0 +1,31 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Dict
+
+import mmcv
+import mmdet
+import mmengine
+import torch
+
+
+def machine(device: torch.device) -> Dict[str, str]:
+    """Names and versions, in words."""
+    info = Path('/proc/cpuinfo')
+    found = info.exists() and re.search(
+        r'model name\s*:\s*(.+)', info.read_text()
+    )
+    cpu = found.group(1).strip() if found else platform.processor()
+    return dict(
+        processor=f'{cpu}, {os.cpu_count()} cores, '
+        f'{torch.get_num_threads()} threads',
+        device=torch.cuda.get_device_name(device)
+        if device.type == 'cuda'
+        else 'cpu',
+        software=f'torch {torch.__version__}, mmdet {mmdet.__version__}, '
+        f'mmcv {mmcv.__version__}, mmengine {mmengine.__version__}, '
+        f'Python {platform.python_version()}',
+    )

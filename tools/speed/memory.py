@@ -1,0 +1,98 @@
+"""Peak memory, each figure in a process of its own.
+
+On a CPU it is the resident set that is measured, above what the process had
+before there was a model; on a GPU what PyTorch's allocator gave out.
+"""
+
+import multiprocessing
+import re
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, Tuple
+
+import numpy as np
+import torch
+
+MIB = 2**20
+
+
+def in_child(task: Callable, *args: Any) -> Any:
+    """What a module's function returns in a fresh process."""
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(task, *args).result()
+
+
+def resident(field: str) -> float:
+    """MiB of this process: ``VmRSS`` now, or ``VmHWM`` at most."""
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(rf'{field}:\s+(\d+) kB', status).group(1)) / 1024
+
+
+class Peak:
+    """The most memory in use, in MiB over what was when this was made.
+
+    Args:
+        device: whose memory.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.before = self._now()
+        self.restart()
+
+    def _now(self) -> float:
+        if self.device.type == 'cuda':
+            return torch.cuda.memory_allocated(self.device) / MIB
+        return resident('VmRSS')
+
+    def restart(self) -> None:
+        """Forget what was in use until now."""
+        if self.device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            # Makes the highest mark the present one, see proc(5).
+            Path('/proc/self/clear_refs').write_text('5')
+
+    def mib(self) -> float:
+        """The most since."""
+        if self.device.type == 'cuda':
+            most = torch.cuda.max_memory_allocated(self.device) / MIB
+        else:
+            most = resident('VmHWM')
+        return most - self.before
+
+
+def testing_peak(
+    name: str,
+    path: str,
+    device: torch.device,
+    image: np.ndarray,
+    size: Tuple[int, int],
+) -> float:
+    """MiB of a model and of its way from a picture to its results."""
+    from .subjects import Subject, build, prepare, read_config, test_batch
+
+    peak = Peak(device)
+    one = Subject(name, build(read_config(path), device), device)
+    prepare(one, image, size)
+    peak.restart()
+    one.predict(test_batch(image, size))
+    return peak.mib()
+
+
+def training_peak(
+    name: str,
+    path: str,
+    device: torch.device,
+    size: Tuple[int, int],
+    batch: int,
+) -> float:
+    """MiB of a model, its optimizer and a training step."""
+    from .subjects import Subject, build, read_config
+    from .training import optimizer, step
+
+    peak = Peak(device)
+    one = Subject(name, build(read_config(path), device), device)
+    step(one, optimizer(one.model), size, batch)
+    return peak.mib()

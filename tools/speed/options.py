@@ -1,0 +1,66 @@
+"""What mixed precision, memory order and compilation gain."""
+
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.runner import autocast
+
+from .subjects import DEFAULT, Subject, build, prepare, read_config
+
+MODELS = ('RetinaNet', 'SPRNet-GFPN')
+PLAIN = 'as it is'
+SPREAD = 300  # of random weights' logits, to about those of trained ones
+
+
+def _plain(subject: Subject) -> Subject:
+    return subject
+
+
+def _amp(subject: Subject) -> Subject:
+    return subject._replace(context=autocast)
+
+
+def _channels_last(subject: Subject) -> Subject:
+    subject.model.to(memory_format=torch.channels_last)
+    return subject
+
+
+def _both(subject: Subject) -> Subject:
+    return _amp(_channels_last(subject))
+
+
+def _compiled(subject: Subject) -> Subject:
+    # What mmengine's Runner does with `compile=True`.
+    subject.model.test_step = torch.compile(subject.model.test_step)
+    return subject
+
+
+OPTIONS: Dict[str, Callable[[Subject], Subject]] = {
+    PLAIN: _plain,
+    '--amp': _amp,
+    'channels_last': _channels_last,
+    '--amp, channels_last': _both,
+    'compile=True': _compiled,
+}
+
+
+def optional_subjects(
+    options: Sequence[str],
+    device: torch.device,
+    image: np.ndarray,
+    size: Tuple[int, int],
+) -> List[Subject]:
+    """Each of ``MODELS`` with each option, named 'model, option'."""
+    subjects = []
+    for name in MODELS:
+        for option in options:
+            model = build(read_config(DEFAULT[name]), device)
+            # In half precision the scores of random weights are one number.
+            model.bbox_head.retina_cls.weight.data.mul_(SPREAD)
+            subject = OPTIONS[option](
+                Subject(f'{name}, {option}', model, device)
+            )
+            prepare(subject, image, size)
+            subjects.append(subject)
+    return subjects

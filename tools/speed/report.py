@@ -1,0 +1,233 @@
+"""The results as a page of tables, and as charts."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
+from .options import PLAIN
+from .stages import ENCODING, MASKS, PASTING, STAGES
+
+BASE, OURS = 'RetinaNet', 'SPRNet-GFPN'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> List[str]:
+    """A Markdown table's lines."""
+    lines = [head, ['---'] * len(head), *rows]
+    return ['| ' + ' | '.join(map(str, line)) + ' |' for line in lines] + ['']
+
+
+def ms(seconds: float) -> str:
+    return f'{seconds * 1000:,.0f}'
+
+
+def latency_section(results: Dict) -> List[str]:
+    """Time of an image."""
+    times = results['latency']
+    batches = results.get('batches', {})
+    rows = []
+    for name, (median, least, most, _) in times.items():
+        rows.append(
+            [name, ms(median), f'{ms(least)}-{ms(most)}']
+            + [
+                f'{median / times[other][0]:.2f}' if other in times else ''
+                for other in (BASE, OURS)
+            ]
+            + [f'{1 / median:.2f}']
+            + [
+                f'{int(batch) / found[name][0]:.2f}' if name in found else ''
+                for batch, found in batches.items()
+            ]
+        )
+    head = ['model', 'ms', 'range', f'/ {BASE}', f'/ {OURS}', 'images/s']
+    head += [f'at batch {batch}' for batch in batches]
+    (rounds,) = {t[3] for t in times.values()}
+    return [
+        '## An image, from picture to results',
+        '',
+        f'Batch 1, median of {rounds} rounds in turns.',
+        '',
+        *table(head, rows),
+    ]
+
+
+def stages_section(results: Dict) -> List[str]:
+    """Time of each stage."""
+    found = results['stages']
+    rows = [
+        [name, *(ms(stages[stage]) for stage in STAGES)]
+        for name, stages in found.items()
+    ]
+    return [
+        '## By stage (ms)',
+        '',
+        'RLE comes after the latency above. SOLOv2 finds its objects with '
+        'the head of its masks, and it and YOLACT make, select and enlarge '
+        'masks in one function: their masks are under both names.',
+        '',
+        *table(['model', *STAGES], rows),
+    ]
+
+
+def training_section(results: Dict) -> List[str]:
+    """Time of a training step."""
+    found = results['training']
+    rows = [
+        [name]
+        + [ms(times[part][0]) for part in ('forward', 'backward', 'step')]
+        + ['-'.join(ms(t) for t in times['step'][1:3])]
+        + [
+            f'{times["step"][0] / found[BASE]["step"][0]:.2f}'
+            if BASE in found
+            else ''
+        ]
+        for name, times in found.items()
+    ]
+    (rounds,) = {times['step'][3] for times in found.values()}
+    return [
+        '## A training step',
+        '',
+        f'Batch 2, 20 objects an image, median of {rounds} rounds in turns; '
+        'backward with the optimizer.',
+        '',
+        *table(
+            ['model', 'forward', 'backward', 'ms', 'range', f'/ {BASE}'], rows
+        ),
+    ]
+
+
+def memory_section(results: Dict) -> List[str]:
+    """Peaks."""
+    found = results['memory']
+    rows = [
+        [name]
+        + [
+            cell
+            for kind in ('testing', 'training')
+            for cell in (
+                f'{peaks[kind]:,.0f}',
+                f'{peaks[kind] / found[BASE][kind]:.2f}'
+                if BASE in found
+                else '',
+            )
+        ]
+        for name, peaks in found.items()
+    ]
+    ratio = f'/ {BASE}'
+    return [
+        '## Peak memory (MiB)',
+        '',
+        'Over that of the process before it has a model: weights, activations '
+        'and results; in training at batch 2, with the optimizer.',
+        '',
+        *table(['model', 'testing', ratio, 'training', ratio], rows),
+    ]
+
+
+def growth_section(results: Dict) -> List[str]:
+    """Growth, a table a quantity."""
+    found = results['growth']
+    lines = ['## Growth', '']
+    for key, title, values in (
+        ('image size', 'ms an image; short side of the input', SHORT_SIDES),
+        ('detections', 'ms for their masks; detections', DETECTIONS),
+    ):
+        rows = [[n, *map(ms, times)] for n, times in found[key].items()]
+        lines += table([title, *values], rows)
+    for key, title, values in (
+        ('objects', 'a head alone in training; objects', OBJECTS),
+        ('classes', 'a head alone in training; classes', CLASSES),
+        (
+            'output',
+            '100 masks out; size of the image',
+            [f'{width}x{height}' for height, width in OUTPUTS],
+        ),
+    ):
+        rows = [
+            [f'{name}, {unit}', *(f'{one[field] * scale:,.0f}' for one in all)]
+            for name, all in found[key].items()
+            for unit, field, scale in (
+                ('ms', 'seconds', 1000),
+                ('MiB', 'mib', 1),
+            )
+        ]
+        lines += table([title, *values], rows)
+    return lines
+
+
+def options_section(results: Dict) -> List[str]:
+    """What options gain."""
+    rows = []
+    for name, times in results['options'].items():
+        model, option = name.split(', ', 1)
+        plain = results['options'][f'{model}, {PLAIN}'][0]
+        rows.append([model, option, ms(times[0]), f'{times[0] / plain:.2f}'])
+    return [
+        '## Options (ms an image)',
+        '',
+        *table(['model', 'option', 'ms', f'/ {PLAIN}'], rows),
+    ]
+
+
+def complexity_section(results: Dict) -> List[str]:
+    """Parameters and multiply-adds."""
+    rows = [
+        [
+            name,
+            f'{one["parameters"]:.1f}',
+            '' if one['gmacs'] is None else f'{one["gmacs"]:.0f}',
+        ]
+        for name, one in results['complexity'].items()
+    ]
+    return [
+        '## Parameters (millions) and multiply-adds (billions)',
+        '',
+        *table(['model', 'parameters', 'multiply-adds'], rows),
+    ]
+
+
+SECTIONS = dict(
+    latency=latency_section,
+    stages=stages_section,
+    training=training_section,
+    memory=memory_section,
+    growth=growth_section,
+    options=options_section,
+    complexity=complexity_section,
+)
+
+
+def page(results: Dict) -> str:
+    """All that was measured, as Markdown."""
+    facts = [f'- {key}: {value}' for key, value in results['run'].items()]
+    lines = ['# Speed', '', *facts, '']
+    for part, section in SECTIONS.items():
+        if part in results:
+            lines += section(results)
+    return '\n'.join(lines)
+
+
+def chart(results: Dict, path: Path) -> None:
+    """The stages of each model as stacked bars."""
+    from matplotlib.figure import Figure
+
+    found = results['stages']
+    names = list(found)[::-1]
+    figure = Figure(figsize=(9, 1.5 + 0.45 * len(names)), layout='constrained')
+    ax = figure.subplots()
+    left = [0.0] * len(names)
+    for stage in STAGES:
+        if stage == ENCODING:
+            continue
+        width = [found[name][stage] * 1000 for name in names]
+        ax.barh(names, width, left=left, label=stage)
+        left = [a + b for a, b in zip(left, width)]
+    for name, total in zip(names, left):
+        masks = (found[name][MASKS] + found[name][PASTING]) * 1000
+        ax.text(
+            total, name, f' {total:,.0f} ms, masks {masks:,.0f}', va='center'
+        )
+    ax.set_xlim(0, max(left) * 1.3)
+    ax.set_xlabel('ms an image, batch 1')
+    ax.legend(loc='lower right', fontsize='small')
+    ax.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=100)
