@@ -23,6 +23,7 @@ Parts (--parts), in minutes on 2 cores for the default models:
     growth      with image size, detections, objects, classes, output size (7)
     options     --amp, channels_last and compile=True (5)
     complexity  parameters and FLOPs (1)
+    paper       the five speeds of the paper's Table 2 (2)
 
 training, memory and batches are of RetinaNet, SPRNet, Mask R-CNN and the
 models of --models. What was measured is written after every part.
@@ -46,6 +47,7 @@ PARTS = (
     'growth',
     'options',
     'complexity',
+    'paper',
 )
 QUICK_PARTS = ('latency', 'complexity')
 
@@ -69,7 +71,7 @@ def parse_args() -> argparse.Namespace:
         help='latency and complexity of the main models, in 2 rounds',
     )
     parser.add_argument(
-        '--rounds', type=at_least_one, default=5, help='of latency (5)'
+        '--rounds', type=at_least_one, default=7, help='of latency (7)'
     )
     parser.add_argument(
         '--size',

@@ -2,8 +2,9 @@
 
 The tools that the mmdet package brings are run as they are; what is added is
 what they lack: this repository's modules on the import path from any working
-directory, ranks on machines without a GPU, one option to move a data set, and
-a sentence instead of a traceback for a file that is missing or refused.
+directory, ranks and --amp on machines without a GPU, --amp in testing, one
+option to move a data set, and a sentence instead of a traceback for a file
+that is missing or refused.
 """
 
 import os
@@ -19,6 +20,7 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 CFG_OPTIONS = '--cfg-options'
+AMP = '--amp'
 
 
 def main(script: str) -> None:
@@ -28,7 +30,9 @@ def main(script: str) -> None:
     argv = sys.argv[1:]
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / script
     try:
-        sys.argv[1:] = with_options(argv, moved_data(argv) + cpu_ranks(argv))
+        argv, precision = mixed_precision(script, argv)
+        options = moved_data(argv) + cpu_ranks(argv) + precision
+        sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(tool), run_name='__main__')
     except FileNotFoundError as error:
         sys.exit(
@@ -98,6 +102,23 @@ def leaves(node: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
         return
     for name, value in items:
         yield from leaves(value, f'{key}.{name}' if key else str(name))
+
+
+def mixed_precision(
+    script: str, argv: List[str]
+) -> Tuple[List[str], List[str]]:
+    """What --amp stands for where MMDetection's tool cannot do it.
+
+    Returns:
+        The arguments that are left, and options.
+    """
+    if AMP not in argv or (script == 'train.py' and torch.cuda.is_available()):
+        return argv, []
+    if script == 'train.py':
+        options = ['optim_wrapper.type=BFloat16OptimWrapper']
+    else:
+        options = ['test_cfg.fp16=True']
+    return [a for a in argv if a != AMP], options
 
 
 def cpu_ranks(argv: List[str]) -> List[str]:

@@ -1,5 +1,7 @@
 """SPRNet: importing this package registers what its configs name."""
 
+from .bfloat16 import BFloat16OptimWrapper
+from .channels_last import ChannelsLastHook
 from .checkpoints import allow_mmengine_checkpoints
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
@@ -16,6 +18,8 @@ from .sprnet import SPRNet
 from .voting_spr_head import VotingSPRHead
 
 __all__ = [
+    'BFloat16OptimWrapper',
+    'ChannelsLastHook',
     'CocoAPARMetric',
     'ConsecutiveConvs',
     'DenseMasks',

@@ -200,7 +200,8 @@ def predict_boxes_and_pixels(
         For every image what ``head.predict`` gives, bit for bit, with one more
         field: ``pixels`` (n,).
     """
-    outs = head(feats)
+    # Half precision is too coarse for boxes, and on CPUs mmcv's NMS lacks it.
+    outs = [[out.float() for out in levels] for levels in head(feats)]
     # The size filter would drop candidates before they are given their pixels.
     # It works at the size of the results, so it comes with NMS, below.
     unfiltered = head.test_cfg.copy()

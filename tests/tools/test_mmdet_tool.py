@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 from helpers import ROOT, SHAPES_CONFIG
-from mmdet_tool import moved_data, with_options
+from mmdet_tool import mixed_precision, moved_data, with_options
 from mmengine.config import Config, DictAction
 
 SMALL = [
@@ -373,3 +373,23 @@ def test_slurm_tools_call_srun(tmp_path):
         '--launcher',
         'slurm',
     ]
+
+
+@pytest.mark.parametrize(
+    'script, gpu, left, options',
+    [
+        ('train.py', True, ['a.py', '--amp'], []),
+        (
+            'train.py',
+            False,
+            ['a.py'],
+            ['optim_wrapper.type=BFloat16OptimWrapper'],
+        ),
+        ('test.py', True, ['a.py'], ['test_cfg.fp16=True']),
+        ('test.py', False, ['a.py'], ['test_cfg.fp16=True']),
+    ],
+)
+def test_amp(script, gpu, left, options, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    assert mixed_precision(script, ['a.py', '--amp']) == (left, options)
+    assert mixed_precision(script, ['a.py']) == (['a.py'], [])

@@ -1,31 +1,11 @@
 """Times of several things in one run, taken in turns."""
 
-import statistics
 import time
-from typing import Any, Callable, Dict, Hashable, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Hashable
 
 import torch
 
 from .stages import synchronize
-
-
-class Times(NamedTuple):
-    """Seconds: the median of the rounds, and their range."""
-
-    median: float
-    least: float
-    most: float
-    rounds: int
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> 'Times':
-        """Of what was measured, in any order."""
-        return cls(
-            statistics.median(seconds),
-            min(seconds),
-            max(seconds),
-            len(seconds),
-        )
 
 
 def seconds(run: Callable, device: torch.device) -> float:
@@ -51,7 +31,8 @@ def in_turns(
 ) -> Dict[Hashable, list]:
     """What calls return, round by round.
 
-    Machines slow down and speed up; taken in turns, all meet the same.
+    Machines slow down and speed up; taken in turns, forth and back, all meet
+    the same.
 
     Args:
         report: told what is under way.
@@ -59,9 +40,9 @@ def in_turns(
     """
     found: Dict[Hashable, list] = {name: [] for name in runs}
     for turn in range(-warm_up, rounds):
-        for name, run in runs.items():
+        for name in list(runs)[:: -1 if turn % 2 else 1]:
             report(f'{name}, round {turn + 1} of {rounds}')
-            value = run()
+            value = runs[name]()
             if turn >= 0:
                 found[name].append(value)
     return found

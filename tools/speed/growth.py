@@ -12,8 +12,8 @@ from .latency import once, stages_once
 from .memory import Peak, in_child
 from .stages import MASKS, PASTING
 from .subjects import (
+    DEFAULT,
     INSTANCES,
-    SPRNET,
     Subject,
     build,
     picture,
@@ -86,7 +86,7 @@ def by_detections(
 
 def head_alone(part: str, classes: int, device: torch.device) -> nn.Module:
     """A head of SPRNet R50, with weights."""
-    config = read_config(SPRNET.format('gfpn'))
+    config = read_config(DEFAULT['SPRNet-GFPN'])
     config.model.bbox_head.num_classes = classes
     model = build(config, device)
     return getattr(model, part).train()

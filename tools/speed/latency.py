@@ -1,12 +1,12 @@
 """Time of an image, in all and by stage."""
 
 import statistics
-from typing import Callable, Dict, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
 
-from .clock import Times, in_turns, seconds
+from .clock import in_turns, seconds
 from .stages import ENCODING, PREPROCESSING, STAGES, timed_stages
 from .subjects import Subject, test_batch
 
@@ -44,15 +44,15 @@ def latency(
     report: Callable[[str], None],
     batch: int = 1,
     warm_up: int = 0,
-) -> Dict[str, Times]:
-    """Seconds a batch, from pictures to results at their original size."""
-    found = in_turns(
+) -> Dict[str, List[float]]:
+    """Seconds a batch, from pictures to results at their original size, round
+    by round."""
+    return in_turns(
         {s.name: lambda s=s: once(s, image, size, batch) for s in subjects},
         rounds,
         report,
         warm_up,
     )
-    return {name: Times.of(values) for name, values in found.items()}
 
 
 def stages(

@@ -9,6 +9,7 @@ from .complexity import complexity
 from .latency import latency, stages
 from .memory import in_child, testing_peak, training_peak
 from .options import OPTIONS, optional_subjects
+from .paper import paper_speeds
 from .subjects import (
     Subject,
     build,
@@ -33,6 +34,9 @@ class Parts:
         size: the input's short and long side at most.
         rounds: of latency.
         report: told what is under way.
+
+    Raises:
+        FileNotFoundError: A config that is not there.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Parts:
         report: Callable[[str], None],
     ) -> None:
         self.paths = paths
+        self.configs = {n: read_config(path) for n, path in paths.items()}
         self.main = main
         self.device = device
         self.size = size
@@ -58,7 +63,7 @@ class Parts:
         for name in names:
             if name not in self._subjects:
                 self.report(f'building {name}')
-                model = build(read_config(self.paths[name]), self.device)
+                model = build(self.configs[name], self.device)
                 subject = Subject(name, model, self.device)
                 prepare(subject, self.image, self.size)
                 self._subjects[name] = subject
@@ -130,6 +135,11 @@ class Parts:
         )
         found = latency(subjects, self.image, self.size, 3, self.report)
         return dict(options=found)
+
+    def paper(self) -> dict:
+        """The paper's speed column."""
+        found = paper_speeds(self.image, self.device, 3, self.report)
+        return dict(paper=found)
 
     def complexity(self) -> dict:
         """Parameters and FLOPs."""

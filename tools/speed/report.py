@@ -1,10 +1,12 @@
 """The results as a page of tables, and as charts."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any, Dict, List, Sequence
 
 from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
 from .options import PLAIN
+from .paper import ROWS
 from .stages import ENCODING, MASKS, PASTING, STAGES
 
 BASE, OURS = 'RetinaNet', 'SPRNet-GFPN'
@@ -20,31 +22,43 @@ def ms(seconds: float) -> str:
     return f'{seconds * 1000:,.0f}'
 
 
+def middle(rounds: Sequence[float]) -> str:
+    """Milliseconds, of seconds."""
+    return ms(median(rounds))
+
+
+def spread(rounds: Sequence[float]) -> str:
+    """Least and most milliseconds."""
+    return f'{ms(min(rounds))}-{ms(max(rounds))}'
+
+
+def ratio(rounds: Sequence[float], others: Sequence[float]) -> str:
+    """Median of the rounds' ratios; a round's times are close together."""
+    return f'{median(a / b for a, b in zip(rounds, others)):.3f}'
+
+
 def latency_section(results: Dict) -> List[str]:
     """Time of an image."""
     times = results['latency']
     batches = results.get('batches', {})
-    rows = []
-    for name, (median, least, most, _) in times.items():
-        rows.append(
-            [name, ms(median), f'{ms(least)}-{ms(most)}']
-            + [
-                f'{median / times[other][0]:.2f}' if other in times else ''
-                for other in (BASE, OURS)
-            ]
-            + [f'{1 / median:.2f}']
-            + [
-                f'{int(batch) / found[name][0]:.2f}' if name in found else ''
-                for batch, found in batches.items()
-            ]
-        )
-    head = ['model', 'ms', 'range', f'/ {BASE}', f'/ {OURS}', 'images/s']
-    head += [f'at batch {batch}' for batch in batches]
-    (rounds,) = {t[3] for t in times.values()}
+    bases = [name for name in (BASE, OURS) if name in times]
+    rows = [
+        [name, middle(rounds), spread(rounds)]
+        + [ratio(rounds, times[base]) for base in bases]
+        + [f'{1 / median(rounds):.2f}']
+        + [
+            f'{int(batch) / median(found[name]):.2f}' if name in found else ''
+            for batch, found in batches.items()
+        ]
+        for name, rounds in times.items()
+    ]
+    head = ['model', 'ms', 'range', *(f'/ {base}' for base in bases)]
+    head += ['images/s', *(f'at batch {batch}' for batch in batches)]
     return [
         '## An image, from picture to results',
         '',
-        f'Batch 1, median of {rounds} rounds in turns.',
+        f'Batch 1, {len(next(iter(times.values())))} rounds in turns: the '
+        "medians of the times and of each round's ratios.",
         '',
         *table(head, rows),
     ]
@@ -73,21 +87,15 @@ def training_section(results: Dict) -> List[str]:
     found = results['training']
     rows = [
         [name]
-        + [ms(times[part][0]) for part in ('forward', 'backward', 'step')]
-        + ['-'.join(ms(t) for t in times['step'][1:3])]
-        + [
-            f'{times["step"][0] / found[BASE]["step"][0]:.2f}'
-            if BASE in found
-            else ''
-        ]
+        + [middle(times[part]) for part in ('forward', 'backward', 'step')]
+        + [spread(times['step'])]
+        + [ratio(times['step'], found[BASE]['step'])]
         for name, times in found.items()
     ]
-    (rounds,) = {times['step'][3] for times in found.values()}
     return [
         '## A training step',
         '',
-        f'Batch 2, 20 objects an image, median of {rounds} rounds in turns; '
-        'backward with the optimizer.',
+        'Batch 2, 20 objects an image; backward with the optimizer.',
         '',
         *table(
             ['model', 'forward', 'backward', 'ms', 'range', f'/ {BASE}'], rows
@@ -105,21 +113,21 @@ def memory_section(results: Dict) -> List[str]:
             for kind in ('testing', 'training')
             for cell in (
                 f'{peaks[kind]:,.0f}',
-                f'{peaks[kind] / found[BASE][kind]:.2f}'
-                if BASE in found
-                else '',
+                f'{peaks[kind] / found[BASE][kind]:.3f}',
             )
         ]
         for name, peaks in found.items()
     ]
-    ratio = f'/ {BASE}'
+    head = ['model']
+    for kind in ('testing', 'training'):
+        head += [kind, f'/ {BASE}']
     return [
         '## Peak memory (MiB)',
         '',
         'Over that of the process before it has a model: weights, activations '
         'and results; in training at batch 2, with the optimizer.',
         '',
-        *table(['model', 'testing', ratio, 'training', ratio], rows),
+        *table(head, rows),
     ]
 
 
@@ -156,15 +164,15 @@ def growth_section(results: Dict) -> List[str]:
 
 def options_section(results: Dict) -> List[str]:
     """What options gain."""
-    rows = []
-    for name, times in results['options'].items():
-        model, option = name.split(', ', 1)
-        plain = results['options'][f'{model}, {PLAIN}'][0]
-        rows.append([model, option, ms(times[0]), f'{times[0] / plain:.2f}'])
+    found = results['options']
+    rows = [
+        [option, middle(times), ratio(times, found[PLAIN])]
+        for option, times in found.items()
+    ]
     return [
-        '## Options (ms an image)',
+        f'## Options of {OURS} (ms an image)',
         '',
-        *table(['model', 'option', 'ms', f'/ {PLAIN}'], rows),
+        *table(['option', 'ms', f'/ {PLAIN}'], rows),
     ]
 
 
@@ -185,6 +193,24 @@ def complexity_section(results: Dict) -> List[str]:
     ]
 
 
+def paper_section(results: Dict) -> List[str]:
+    """The paper's speeds, as multiples of its Mask R-CNN's, and ours."""
+    found = results['paper']
+    base = 'Mask R-CNN R50, 800'
+    rows = [
+        [
+            name,
+            f'{row.fps}',
+            f'{row.fps / ROWS[base].fps:.2f}',
+            middle(found[name]),
+            ratio(found[base], found[name]),
+        ]
+        for name, row in ROWS.items()
+    ]
+    head = ['', "paper's fps", f'/ {base}', 'ms', f'images/s / {base}']
+    return ["## The paper's speed column", '', *table(head, rows)]
+
+
 SECTIONS = dict(
     latency=latency_section,
     stages=stages_section,
@@ -193,6 +219,7 @@ SECTIONS = dict(
     growth=growth_section,
     options=options_section,
     complexity=complexity_section,
+    paper=paper_section,
 )
 
 

@@ -17,12 +17,11 @@ from torch import nn
 
 from .candidates import choose_threshold, test_settings
 
-ROOT = Path(__file__).resolve().parents[2]
-SPRNET = 'configs/sprnet/sprnet_r50_{}_1x_coco.py'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'sprnet'
 DEFAULT = {
     'RetinaNet': 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
-    'SPRNet-FPN': SPRNET.format('fpn'),
-    'SPRNet-GFPN': SPRNET.format('gfpn'),
+    'SPRNet-FPN': str(CONFIGS / 'sprnet_r50_fpn_1x_coco.py'),
+    'SPRNet-GFPN': str(CONFIGS / 'sprnet_r50_gfpn_1x_coco.py'),
     'Mask R-CNN': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     'PointRend': 'mmdet::point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py',
     'CondInst': 'mmdet::condinst/'
@@ -56,7 +55,7 @@ def read_config(path: str) -> Config:
     """A config file, or one of an installed package as ``mmdet::...``."""
     if '::' in path:
         return get_config(path)
-    return Config.fromfile(ROOT / path)
+    return Config.fromfile(path)
 
 
 def without_weights(node: dict) -> None:

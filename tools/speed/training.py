@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import nn
 
-from .clock import Times, in_turns, seconds
+from .clock import in_turns, seconds
 from .subjects import Subject
 
 OBJECTS = 20  # of a training image
@@ -65,13 +65,13 @@ def annotated(
 
 
 def training_batch(size: Tuple[int, int], batch: int) -> Dict[str, list]:
-    """Images of noise, (height, width), with ``OBJECTS`` objects each, their
-    masks as pixels, as MMDetection's COCO pipelines load them."""
+    """Images of noise, (height, width), with ``OBJECTS`` objects of one class
+    each, their masks as pixels, as MMDetection's COCO pipelines load them."""
     height, width = size
     generator = torch.Generator().manual_seed(0)
     samples = []
     for seed in range(batch):
-        sample = annotated(height, width, OBJECTS, 80, seed)
+        sample = annotated(height, width, OBJECTS, 1, seed)
         masks = sample.gt_instances.masks
         sample.gt_instances.masks = BitmapMasks(
             masks.to_ndarray(), height, width
@@ -119,8 +119,8 @@ def training(
     rounds: int,
     report: Callable[[str], None],
     batch: int = 2,
-) -> Dict[str, Dict[str, Times]]:
-    """Seconds ``forward``, ``backward`` and in all, ``step``."""
+) -> Dict[str, Dict[str, List[float]]]:
+    """Seconds ``forward``, ``backward`` and in all, ``step``, by round."""
     wrappers = {s.name: optimizer(s.model) for s in subjects}
     found = in_turns(
         {
@@ -133,9 +133,9 @@ def training(
     )
     return {
         name: dict(
-            forward=Times.of([f for f, _ in values]),
-            backward=Times.of([b for _, b in values]),
-            step=Times.of([f + b for f, b in values]),
+            forward=[forward for forward, _ in values],
+            backward=[backward for _, backward in values],
+            step=[sum(both) for both in values],
         )
         for name, values in found.items()
     }
