@@ -5,10 +5,12 @@ before there was a model; on a GPU what PyTorch's allocator gave out.
 """
 
 import multiprocessing
+import os
 import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Tuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -17,9 +19,16 @@ MIB = 2**20
 
 
 def in_child(task: Callable, *args: Any) -> Any:
-    """What a module's function returns in a fresh process."""
+    """What a module's function returns in a fresh process.
+
+    In it glibc gives large blocks back when they are freed, so that what is
+    resident is what is in use.
+    """
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with (
+        patch.dict(os.environ, MALLOC_MMAP_THRESHOLD_=str(2**16)),
+        ProcessPoolExecutor(1, mp_context=context) as pool,
+    ):
         return pool.submit(task, *args).result()
 
 
