@@ -68,10 +68,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='latency and complexity of the main models, in 2 rounds',
+        help='latency and complexity of the main models',
     )
     parser.add_argument(
-        '--rounds', type=at_least_one, default=7, help='of latency (7)'
+        '--rounds', type=at_least_one, help='of latency (5; --quick: 2)'
     )
     parser.add_argument(
         '--size',
@@ -122,7 +122,7 @@ def main() -> None:
             [*main_paths, *own],
             device,
             tuple(args.size),
-            2 if args.quick else args.rounds,
+            args.rounds or (2 if args.quick else 5),
             report,
         )
         for part in wanted:

@@ -59,7 +59,9 @@ class Gate(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return x * self.function(self.sep(x))
+        gate = self.function(self.sep(x))
+        # In place where it can be: fresh memory takes longer than the product.
+        return x * gate if gate.requires_grad else gate.mul_(x)
 
 
 @MODELS.register_module()
@@ -115,9 +117,8 @@ class GFPN(FPN):
         ]
         for i in range(len(laterals) - 1, 0, -1):
             gate = self.gates[(i - 1) % len(self.gates)]
-            laterals[i - 1] = gate(laterals[i - 1]) + gate(
-                self._upsample(laterals[i], laterals[i - 1].shape[2:])
-            )
+            above = self._upsample(laterals[i], laterals[i - 1].shape[2:])
+            laterals[i - 1] = gate(laterals[i - 1]).add_(gate(above))
         outs = [conv(x) for conv, x in zip(self.fpn_convs, laterals)]
         return tuple(outs + self._extra_levels(inputs, laterals, outs))
 

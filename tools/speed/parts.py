@@ -88,7 +88,7 @@ class Parts:
         subjects = self.subjects(self.main)
         return dict(
             training=training(
-                subjects, self._input_size(), 3, self.report, TRAINING_BATCH
+                subjects, self._input_size(), 2, self.report, TRAINING_BATCH
             )
         )
 
@@ -133,12 +133,12 @@ class Parts:
         subjects = optional_subjects(
             list(OPTIONS), self.device, self.image, self.size
         )
-        found = latency(subjects, self.image, self.size, 3, self.report)
+        found = latency(subjects, self.image, self.size, 2, self.report)
         return dict(options=found)
 
     def paper(self) -> dict:
         """The paper's speed column."""
-        found = paper_speeds(self.image, self.device, 3, self.report)
+        found = paper_speeds(self.image, self.device, 2, self.report)
         return dict(paper=found)
 
     def complexity(self) -> dict:

@@ -8,7 +8,15 @@ from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
 from .options import PLAIN
 from .paper import ROWS
 from .stages import ENCODING, MASKS, PASTING, STAGES
+from .subjects import CANDIDATES, FEWER_CANDIDATES, INSTANCES
 
+SETTING = (
+    f'All have random weights and return exactly {INSTANCES} instances '
+    f'at the size of the picture, 427x640, of {CANDIDATES} candidates above '
+    'its own score threshold'
+    + ''.join(f' ({name}: {n})' for name, n in FEWER_CANDIDATES.items())
+    + '.'
+)
 BASE, OURS = 'RetinaNet', 'SPRNet-GFPN'
 
 
@@ -226,7 +234,7 @@ SECTIONS = dict(
 def page(results: Dict) -> str:
     """All that was measured, as Markdown."""
     facts = [f'- {key}: {value}' for key, value in results['run'].items()]
-    lines = ['# Speed', '', *facts, '']
+    lines = ['# Speed', '', *facts, '', SETTING, '']
     for part, section in SECTIONS.items():
         if part in results:
             lines += section(results)
@@ -239,7 +247,7 @@ def chart(results: Dict, path: Path) -> None:
 
     found = results['stages']
     names = list(found)[::-1]
-    figure = Figure(figsize=(9, 1.5 + 0.45 * len(names)), layout='constrained')
+    figure = Figure(figsize=(9, 2 + 0.45 * len(names)), layout='constrained')
     ax = figure.subplots()
     left = [0.0] * len(names)
     for stage in STAGES:
