@@ -210,3 +210,10 @@ def test_a_config_that_is_not_there():
     assert ended.returncode == 1
     assert 'nowhere.py' in ended.stderr.splitlines()[-1]
     assert 'Traceback' not in ended.stderr
+
+
+@pytest.mark.parametrize('run', ['whole', 'main'])
+def test_the_kept_pages_are_those_of_the_kept_results(run):
+    kept = ROOT / 'tools' / 'speed' / 'results' / run
+    results = json.loads((kept / 'results.json').read_text())
+    assert (kept / 'README.md').read_text() == page(results)
