@@ -16,12 +16,12 @@ so is given 500. Nothing is downloaded.
 
 Parts (--parts), in minutes on 2 cores for the default models:
 
-    latency     an image, and its stages (8)
-    batches     images a second at batch 4 (2)
-    training    a step, forward and backward apart (5)
-    memory      peaks in testing and training (3)
-    growth      with image size, detections, objects, classes, output size (7)
-    options     --amp, channels_last and compile=True (5)
+    latency     an image, and its stages (7)
+    batches     images a second at batch 4 (3)
+    training    a step, forward and backward apart (4)
+    memory      peaks in testing and training (4)
+    growth      with image size, detections, objects, classes, output size (6)
+    options     --amp, channels_last and compile=True (2)
     complexity  parameters and FLOPs (1)
     paper       the five speeds of the paper's Table 2 (2)
 
