@@ -1,4 +1,4 @@
-"""SPRNet from nothing: make the shapes data set, train, test, draw.
+"""SPRNet from nothing: make the shapes data set, check, train, test, draw.
 
 Run by `make demo`. What is already there is not made again, and a training
 that was stopped goes on from its last epoch.
@@ -65,6 +65,7 @@ def main() -> None:
     options = ['--cfg-options', f'data_root={data}', *args.cfg_options]
     if not data.exists():
         run('tools/make_shapes.py', data)
+    run('tools/check_dataset.py', CONFIG, *options)
     run('tools/train.py', CONFIG, '--work-dir', work_dir, '--resume', *options)
     checkpoint = Path((work_dir / 'last_checkpoint').read_text())
     pictures = work_dir / 'pictures'

@@ -3,6 +3,7 @@
 from .bfloat16 import BFloat16OptimWrapper
 from .channels_last import ChannelsLastHook
 from .checkpoints import allow_mmengine_checkpoints
+from .datasets import CheckedCocoDataset
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .frozen_sprnet import FrozenSPRNet
@@ -20,6 +21,7 @@ from .voting_spr_head import VotingSPRHead
 __all__ = [
     'BFloat16OptimWrapper',
     'ChannelsLastHook',
+    'CheckedCocoDataset',
     'CocoAPARMetric',
     'ConsecutiveConvs',
     'DenseMasks',

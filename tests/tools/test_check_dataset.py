@@ -1,0 +1,425 @@
+"""Each fault is found, named, and does what is said of it."""
+
+import json
+import shutil
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from check_dataset import main
+from coco_files import (
+    HEIGHT,
+    RLE,
+    SQUARE,
+    WIDTH,
+    annotation,
+    faults_in,
+    loaded,
+    stops,
+    write,
+)
+from dataset_faults import KINDS, report
+from dataset_objects import decode_counts
+from helpers import SHAPES_CONFIG
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+
+def evaluated(folder):
+    """COCO's figures of a detection of each annotation's shape."""
+    truth = COCO(folder / 'coco.json')
+    found = [
+        dict(
+            image_id=1,
+            category_id=1,
+            score=1.0,
+            segmentation=coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH)[0],
+        )
+    ]
+    evaluation = COCOeval(truth, truth.loadRes(found), 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats
+
+
+def entry(key, number=0, **fields):
+    """A change of the JSON: fields of one of its images, annotations or
+    categories; those that are ``...`` are deleted."""
+
+    def change(data, folder):
+        for name, value in fields.items():
+            data[key][number][name] = value
+            if value is ...:
+                del data[key][number][name]
+
+    return change
+
+
+def top(**fields):
+    """A change of the JSON's own fields, deleted where ``...``."""
+
+    def change(data, folder):
+        data.update(fields)
+        for name in [n for n, value in fields.items() if value is ...]:
+            del data[name]
+
+    return change
+
+
+def text(cut):
+    """The JSON's text, changed."""
+    return lambda data, folder: cut(json.dumps(data))
+
+
+def picture(mode, size=(WIDTH, HEIGHT), name='1.png', **options):
+    """The first image is another picture."""
+
+    def change(data, folder):
+        Image.new(mode, size, 99).save(folder / name, **options)
+        data['images'][0]['file_name'] = name
+
+    return change
+
+
+def content(cut, name='1.jpg'):
+    """The first image's bytes, changed."""
+
+    def change(data, folder):
+        file = folder / name
+        file.write_bytes(cut(file.read_bytes()))
+
+    return change
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return picture('RGB', name='1.jpg', exif=exif)
+
+
+def sixteen_bits(data, folder):
+    deep = np.full((HEIGHT, WIDTH, 3), 4000, np.uint16)
+    cv2.imwrite(str(folder / '1.png'), deep)
+    data['images'][0]['file_name'] = '1.png'
+
+
+def bomb(data, folder):
+    """A PNG of a few bytes that says it is 50000 pixels wide and high."""
+    picture('RGB')(data, folder)
+    file = bytearray((folder / '1.png').read_bytes())
+    file[16:24] = struct.pack('>II', 50000, 50000)
+    file[29:33] = struct.pack('>I', zlib.crc32(file[12:29]))
+    (folder / '1.png').write_bytes(file)
+
+
+def outside(data, folder):
+    Image.new('RGB', (WIDTH, HEIGHT)).save(folder.parent / 'secret.png')
+    data['images'][0]['file_name'] = '../secret.png'
+
+
+def absolute(data, folder):
+    outside(data, folder)
+    data['images'][0]['file_name'] = str(folder.parent / 'secret.png')
+
+
+def small(data, folder):
+    picture('RGB', (WIDTH, 20))(data, folder)
+    data['images'][0]['height'] = 20
+
+
+def many(data, folder):
+    data['annotations'] = [annotation(n, 1) for n in range(5000)]
+
+
+STOPS, SURVIVES = True, False
+
+
+def polygons(*polygons):
+    return entry('annotations', segmentation=list(polygons))
+
+
+def box(*box):
+    return entry('annotations', bbox=list(box))
+
+
+CASES = [
+    # kind, change, whether MMDetection's loading stops
+    ('broken JSON', text(lambda t: ''), STOPS),
+    ('broken JSON', text(lambda t: t[: len(t) // 2]), STOPS),
+    ('broken JSON', text(lambda t: '[' * 10**5), STOPS),
+    ('broken JSON', text(lambda t: '[]'), STOPS),
+    ('broken JSON', top(images=...), STOPS),
+    ('broken JSON', top(categories=...), STOPS),
+    ('broken JSON', top(annotations=dict(a=1)), STOPS),
+    ('wrong field', top(images=[1]), STOPS),
+    ('wrong field', entry('images', id=...), STOPS),
+    ('wrong field', entry('images', id=[1]), STOPS),
+    ('wrong field', entry('images', file_name=None), STOPS),
+    ('wrong field', entry('images', width='60'), STOPS),
+    ('wrong field', entry('annotations', id=...), STOPS),
+    ('wrong field', entry('annotations', area=...), STOPS),
+    ('wrong field', entry('annotations', bbox=...), STOPS),
+    ('wrong field', entry('annotations', bbox=[1, 2, 3]), STOPS),
+    ('wrong field', entry('annotations', bbox=[1, 2, 3, '4']), STOPS),
+    ('wrong field', entry('annotations', category_id=dict(a=1)), STOPS),
+    ('wrong field', entry('categories', name=...), STOPS),
+    ('duplicate image id', entry('images', 1, id=1), SURVIVES),
+    ('duplicate annotation id', entry('annotations', 1, id=11), STOPS),
+    ('annotation of no image', entry('annotations', image_id=9), SURVIVES),
+    (
+        'annotation of no category',
+        entry('annotations', category_id=9),
+        SURVIVES,
+    ),
+    ('duplicate category', entry('categories', 1, id=1), SURVIVES),
+    ('duplicate category', entry('categories', 1, name='ring'), SURVIVES),
+    ('missing class', entry('categories', name='disc'), SURVIVES),
+    ('category of no class', entry('categories', name='disc'), SURVIVES),
+    (
+        'order of classes',
+        lambda data, folder: data['categories'].reverse(),
+        SURVIVES,
+    ),
+    ('no usable image', top(images=[]), STOPS),
+    ('no usable image', top(annotations=[]), STOPS),
+    ('path outside of the folder', outside, SURVIVES),
+    ('path outside of the folder', absolute, SURVIVES),
+    ('missing image', entry('images', file_name='3.jpg'), STOPS),
+    ('missing image', entry('images', file_name=''), STOPS),
+    ('missing image', entry('images', file_name='1\0.jpg'), STOPS),
+    ('unreadable image', content(lambda b: b''), STOPS),
+    ('unreadable image', content(lambda b: b'<html>no</html>'), STOPS),
+    ('damaged image', content(lambda b: b[: len(b) // 2]), STOPS),
+    ('image too large', bomb, STOPS),
+    ('wrong size', entry('images', width=WIDTH + 1), SURVIVES),
+    ('wrong size', turned(6), STOPS),
+    ('EXIF-rotated image', turned(3), SURVIVES),
+    ('grey image', picture('L'), SURVIVES),
+    ('palette image', picture('P'), SURVIVES),
+    ('CMYK image', picture('CMYK', name='1.jpg'), SURVIVES),
+    ('transparent image', picture('RGBA'), SURVIVES),
+    ('16-bit image', sixteen_bits, SURVIVES),
+    ('16-bit image', picture('I;16'), SURVIVES),
+    ('small image', small, SURVIVES),
+    ('many objects', many, SURVIVES),
+    ('no mask', entry('annotations', segmentation=...), STOPS),
+    ('no mask', polygons(), STOPS),
+    ('not a mask', polygons(*SQUARE), STOPS),
+    ('not a mask', polygons(['a'] * 6), STOPS),
+    ('not a mask', entry('annotations', segmentation='x'), STOPS),
+    ('not a mask', entry('annotations', segmentation=7), STOPS),
+    ('short polygon', polygons([15, 15]), SURVIVES),
+    ('short polygon', polygons([]), SURVIVES),
+    ('short polygon', polygons(SQUARE, [1, 2, 3, 4, 5]), SURVIVES),
+    ('short polygon', entry('annotations', segmentation=dict(a=1)), SURVIVES),
+    (
+        'self-crossing polygon',
+        polygons([10, 10, 30, 30, 30, 10, 10, 30]),
+        SURVIVES,
+    ),
+    (
+        'polygon out of the image',
+        polygons([10, 10, 80, 10, 80, 30]),
+        SURVIVES,
+    ),
+    ('empty mask', polygons([90, 10, 99, 10, 99, 30]), SURVIVES),
+    (
+        'empty mask',
+        entry('annotations', segmentation=dict(RLE, counts=[2400])),
+        SURVIVES,
+    ),
+    (
+        'mask of another size',
+        entry('annotations', 2, segmentation=dict(RLE, size=[WIDTH, HEIGHT])),
+        SURVIVES,
+    ),
+    (
+        'mask of another size',
+        entry('annotations', segmentation=dict(size=[9, 9], counts=[40, 41])),
+        STOPS,
+    ),
+    (
+        'not a mask',
+        entry('annotations', segmentation=dict(RLE, counts=[-5, 2405])),
+        STOPS,
+    ),
+    ('box without area', box(10, 10, 0, 20), SURVIVES),
+    ('box without area', box(30, 30, -20, -20), SURVIVES),
+    ('box without area', entry('annotations', area=0), SURVIVES),
+    ('box not finite', box(10, float('nan'), 20, 20), SURVIVES),
+    ('box not finite', box(10, 10, float('inf'), 20), SURVIVES),
+    ('box outside of the image', box(70, 10, 20, 20), SURVIVES),
+    ('box out of the image', box(10, 10, 60, 20), SURVIVES),
+]
+
+
+@pytest.mark.parametrize('kind,change,loading_stops', CASES)
+def test_finds_and_names_the_fault(kind, change, loading_stops, tmp_path):
+    write(tmp_path, change)
+    faults = faults_in(tmp_path)
+    (fault, *_) = [f for f in faults if f.kind == kind]
+    assert set(f.kind for f in faults) <= set(KINDS)
+    lines = '\n'.join(report(faults, first=5))
+    assert kind in lines and str(fault) in lines
+    assert KINDS[kind].remedy in lines
+    # What the report says of it is what MMDetection does.
+    assert stops(loaded, tmp_path) == loading_stops
+
+
+def test_every_kind_of_fault_is_tried():
+    elsewhere = {
+        'num_classes',
+        'other evaluation file',
+        'nothing to evaluate',
+        'unusable in evaluation',
+        'endless polygon',
+    }
+    assert {kind for kind, _, _ in CASES} == set(KINDS) - elsewhere
+
+
+def test_a_faultless_data_set_has_none(tmp_path):
+    write(tmp_path)
+    for name in ('train', 'val and test'):
+        assert faults_in(tmp_path, name) == []
+    counts = [
+        (len(one['data_samples'].gt_instances),)
+        + (len(one['data_samples'].ignored_instances),)
+        for one in loaded(tmp_path)
+    ]
+    assert counts == [(2, 0), (0, 1)]
+    assert np.isfinite(evaluated(tmp_path)).all()
+
+
+def test_labels_of_which_a_class_is_missing_mean_other_classes(tmp_path):
+    write(tmp_path)
+    assert loaded(tmp_path)[0]['data_samples'].gt_instances.labels[1] == 5
+    write(tmp_path, entry('categories', name='disc'))
+    assert loaded(tmp_path)[0]['data_samples'].gt_instances.labels[0] == 4
+
+
+@pytest.mark.parametrize(
+    'kind,change',
+    [
+        ('no mask', entry('annotations', segmentation=...)),
+        ('no mask', polygons()),
+        ('unusable in evaluation', polygons([15, 15])),
+        ('unusable in evaluation', polygons([])),
+        ('wrong field', entry('annotations', iscrowd=...)),
+    ],
+)
+def test_what_only_stops_the_evaluation(kind, change, tmp_path):
+    write(tmp_path, change)
+    (fault,) = [
+        f for f in faults_in(tmp_path, 'val and test') if f.kind == kind
+    ]
+    assert KINDS[kind].fatal and fault.annotation == 11
+    assert stops(evaluated, tmp_path)
+
+
+def test_a_split_without_annotations_evaluates_nothing(tmp_path):
+    write(tmp_path, top(annotations=[]))
+    (fault,) = faults_in(tmp_path, 'val and test')
+    assert fault.kind == 'nothing to evaluate'
+
+
+def test_masks_are_looked_at_only_where_they_are_used(tmp_path):
+    write(tmp_path, entry('annotations', segmentation=...))
+    assert faults_in(tmp_path, masks=False) == []
+    write(tmp_path, entry('annotations', segmentation=..., area=0))
+    kinds = [f.kind for f in faults_in(tmp_path)]
+    assert kinds == ['box without area']
+
+
+def test_does_not_draw_what_would_fill_the_memory(tmp_path):
+    spikes = [0, 0, 1e6, 1e6] * 40
+    write(tmp_path, polygons(spikes))
+    kinds = [f.kind for f in faults_in(tmp_path)]
+    assert kinds == ['endless polygon']
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_run_lengths_are_those_of_pycocotools(seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((70, 300)) < [0.5, 0.01, 0.99, 0, 1][seed]
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    runs = decode_counts(rle['counts'].decode())
+    flat = mask.ravel(order='F')
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    first = [0] * bool(flat[0])
+    assert runs == first + np.diff([0, *edges, flat.size]).tolist()
+
+
+@pytest.mark.parametrize('counts', ['P', 'ab', '0\n', 'é', ' ', 'o' * 9 + '0'])
+def test_what_are_no_run_lengths(counts):
+    assert decode_counts(counts) is None
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command; what it printed, and the sentence that ended it."""
+
+    def run(data_root, *options, change=()):
+        words = ['check_dataset.py', SHAPES_CONFIG, *options]
+        words += ['--cfg-options', f'data_root={data_root}', *change]
+        monkeypatch.setattr('sys.argv', [str(word) for word in words])
+        try:
+            main()
+        except SystemExit as stop:
+            return capsys.readouterr().out, stop.code
+        return capsys.readouterr().out, None
+
+    return run
+
+
+def test_the_command_passes_faultless_data(shapes, command):
+    said, stopped = command(shapes)
+    assert stopped is None
+    assert 'train: 12 images' in said and 'val and test: 5 images' in said
+    assert said.count('no faults') == 2
+
+
+def test_the_command_reports_all_at_once_and_fails(shapes, tmp_path, command):
+    root = tmp_path / 'data'
+    shutil.copytree(shapes, root)
+    file = root / 'annotations' / 'instances_train2017.json'
+    data = json.loads(file.read_text())
+    for one in data['annotations'][1:]:
+        one['bbox'][2] = 0
+    del data['annotations'][0]['segmentation']
+    file.write_text(json.dumps(data))
+    (root / 'val2017' / '000000000001.jpg').unlink()
+    everything = tmp_path / 'faults.txt'
+    said, stopped = command(root, '--first', 2, '--out', everything)
+    assert '2 errors' in stopped
+    count = len(data['annotations']) - 1
+    for words in (
+        'ERROR: no mask (1)',
+        f'warning: box without area ({count})',
+        f'... and {count - 2} more',
+        'ERROR: missing image (1)',
+        '000000000001.jpg, image 1: ',
+    ):
+        assert words in said
+    assert everything.read_text().count(', annotation ') == count + 1
+
+
+@pytest.mark.parametrize(
+    'option,words',
+    [
+        ('model.bbox_head.num_classes=5', 'model.bbox_head.num_classes is 5'),
+        (
+            'val_evaluator.ann_file=other.json',
+            'the evaluator reads other.json',
+        ),
+        ('train_dataloader.dataset.metainfo.classes=cell', "('cell',)"),
+        ('train_dataloader.dataset.type=VOCDataset', 'COCO JSON'),
+    ],
+)
+def test_faults_of_the_config(option, words, shapes, command):
+    said, stopped = command(shapes, change=[option])
+    assert words in said + stopped

@@ -1,0 +1,146 @@
+"""Whatever stands in a JSON or an image: faults, never an exception; and what
+has no error, MMDetection loads."""
+
+import copy
+import json
+
+import cv2
+import numpy as np
+import pytest
+from coco_files import HEIGHT, WIDTH, coco, faults_in, loaded, write
+from dataset_faults import KINDS, report
+from dataset_objects import check_mask, decode_counts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet_tool import leaves
+from pycocotools import mask as coco_mask
+
+bounded = settings(max_examples=50, deadline=None, derandomize=True)
+
+NUMBERS = st.one_of(
+    st.integers(-3, 70),
+    st.floats(),
+    st.sampled_from([0, -1, 2**31, 2**63, 10**400, 1e30, 39.5, True]),
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), NUMBERS, st.text(max_size=9), st.just('../1.jpg')),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=8),
+        st.lists(NUMBERS, max_size=8),
+        st.dictionaries(st.sampled_from(['size', 'counts', 'id']), inner),
+    ),
+    max_leaves=6,
+)
+PATHS = [key.split('.') for key, _ in leaves(coco())]
+# Also of what holds them
+PATHS += [path[:n] for path in PATHS for n in range(1, len(path))]
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=3
+)
+
+
+def key(name, node):
+    return int(name) if isinstance(node, list) else name
+
+
+def put(data, path, value):
+    """Set what is at a path, where that still leads somewhere."""
+    for name in path[:-1]:
+        try:
+            data = data[key(name, data)]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return
+    if isinstance(data, dict) or (
+        isinstance(data, list) and int(path[-1]) < len(data)
+    ):
+        data[key(path[-1], data)] = value
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp('fuzz')
+    write(place)
+    return place
+
+
+def errors(faults):
+    """The fatal ones, after looking at all as their reader would."""
+    '\n'.join(report(faults, first=99)).encode()
+    return [fault for fault in faults if KINDS[fault.kind].fatal]
+
+
+@bounded
+@given(changes=CHANGES)
+def test_a_json_of_anything(changes, folder):
+    data = copy.deepcopy(coco())
+    for path, value in changes:
+        put(data, path, value)
+    (folder / 'coco.json').write_text(json.dumps(data))
+    if not errors(faults_in(folder)):
+        loaded(folder)
+
+
+@bounded
+@given(place=st.floats(0, 1), end=st.floats(0, 1), new=st.binary(max_size=9))
+def test_a_file_of_anything(place, end, new, folder):
+    text = json.dumps(coco()).encode()
+    start = int(place * len(text))
+    rest = text[max(start, int(end * len(text))) :]
+    (folder / 'coco.json').write_bytes(text[:start] + new + rest)
+    if not errors(faults_in(folder)):
+        loaded(folder)
+
+
+@bounded
+@given(values=st.lists(st.floats(-90, 90), min_size=6, max_size=12))
+def test_a_polygon_of_anything(values):
+    """Without an error it is drawn as MMDetection draws it."""
+    found = dict(check_mask([values], HEIGHT, WIDTH, evaluated=True))
+    if 'short polygon' in found:
+        return
+    (rle,) = coco_mask.frPyObjects([values], HEIGHT, WIDTH)
+    assert ('empty mask' in found) == (coco_mask.decode(rle).sum() == 0)
+
+
+@bounded
+@given(
+    runs=st.lists(st.integers(0, 200), max_size=12),
+    place=st.floats(0, 1),
+    new=st.characters(min_codepoint=40, max_codepoint=120),
+)
+def test_run_lengths_of_anything(runs, place, new):
+    """Those without an error are what pycocotools decodes."""
+    size = [HEIGHT, WIDTH]
+    runs = [*runs, HEIGHT * WIDTH - sum(runs)]
+    rle = coco_mask.frPyObjects(dict(size=size, counts=runs), *size)
+    counts = rle['counts'].decode()
+    assert decode_counts(counts) == runs
+    place = int(place * len(counts))
+    mask = dict(size=size, counts=counts[:place] + new + counts[place + 1 :])
+    found = check_mask(mask, *size, evaluated=False)
+    if not found or found[0][0] == 'empty mask':
+        runs = decode_counts(mask['counts'])
+        pixels = np.repeat(np.arange(len(runs)) % 2, runs)
+        drawn = coco_mask.decode(mask).ravel(order='F')
+        assert np.array_equal(drawn, pixels)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+@bounded
+@given(
+    places=st.lists(st.floats(0, 1), max_size=3),
+    value=st.integers(0, 255),
+    cut=st.floats(0, 1),
+)
+def test_an_image_of_anything(suffix, places, value, cut, folder):
+    picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
+    content = bytearray(cv2.imencode(suffix, picture)[1].tobytes())
+    for place in places:
+        content[int(place * (len(content) - 1))] = value
+    content = content[: int(cut * len(content)) or None]
+    (folder / f'fuzz{suffix}').write_bytes(content)
+    data = coco()
+    data['images'][0]['file_name'] = f'fuzz{suffix}'
+    (folder / 'coco.json').write_text(json.dumps(data))
+    if not errors(faults_in(folder)):
+        loaded(folder)
