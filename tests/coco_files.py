@@ -50,7 +50,9 @@ def coco():
 
 def write(folder, change=lambda data, folder: None):
     """Two pictures and their JSON, changed."""
-    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
+    noise = np.random.default_rng(0).integers(
+        0, 255, (HEIGHT, WIDTH, 3), np.uint8
+    )
     for name in ('1.jpg', '2.jpg'):
         cv2.imwrite(str(folder / name), noise)
     data = coco()
