@@ -239,7 +239,7 @@ KINDS: Dict[str, Kind] = {
     ),
     'box not finite': Kind(
         True,
-        'it trains on numbers that are none, or is left out',
+        'it is left out (NaN) or made as large as the image (infinity)',
         'correct or delete it',
     ),
     'box outside of the image': Kind(

@@ -408,18 +408,20 @@ def test_the_command_reports_all_at_once_and_fails(shapes, tmp_path, command):
     assert everything.read_text().count(', annotation ') == count + 1
 
 
+def test_faults_of_the_config(shapes, command):
+    wrong = ['model.bbox_head.num_classes=5', 'val_evaluator.ann_file=a.json']
+    said, _ = command(shapes, change=wrong)
+    assert 'model.bbox_head.num_classes is 5' in said
+    assert 'the evaluator reads a.json' in said
+
+
 @pytest.mark.parametrize(
     'option,words',
     [
-        ('model.bbox_head.num_classes=5', 'model.bbox_head.num_classes is 5'),
-        (
-            'val_evaluator.ann_file=other.json',
-            'the evaluator reads other.json',
-        ),
         ('train_dataloader.dataset.metainfo.classes=cell', "('cell',)"),
         ('train_dataloader.dataset.type=VOCDataset', 'COCO JSON'),
     ],
 )
-def test_faults_of_the_config(option, words, shapes, command):
-    said, stopped = command(shapes, change=[option])
-    assert words in said + stopped
+def test_configs_that_cannot_be_checked(option, words, shapes, command):
+    _, stopped = command(shapes, change=[option])
+    assert words in stopped
