@@ -6,6 +6,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .options import check_whole
+
 PIXELS_AT_ONCE = 128  # bounds the memory of the largest maps
 ON_CPU_AT_ONCE = 4  # what the caches of a CPU hold
 
@@ -83,7 +85,7 @@ class SinglePixelDecoder(BaseModule):
             of the features is kept.
 
     Raises:
-        ValueError: A number below its least.
+        ValueError: What is no whole number, or one below its least.
     """
 
     def __init__(
@@ -96,18 +98,15 @@ class SinglePixelDecoder(BaseModule):
         init_cfg: dict = None,
     ) -> None:
         super().__init__(init_cfg)
-        for option, value, least in (
-            ('num_classes', num_classes, 1),
-            ('in_channels', in_channels, 1),
-            ('channels', channels, 1),
-            ('num_linear', num_linear, 1),
-            ('num_relu', num_relu, 0),
-        ):
-            if value < least:
-                raise ValueError(
-                    f'{type(self).__name__}: {option}={value} '
-                    f'must be at least {least}'
-                )
+        name = type(self).__name__
+        check_whole(
+            name,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            channels=channels,
+            num_linear=num_linear,
+        )
+        check_whole(name, least=0, num_relu=num_relu)
         self.num_linear = num_linear
         self.num_relu = num_relu
         self.deconvs = nn.ModuleList(

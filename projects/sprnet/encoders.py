@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .options import check, check_whole, is_whole
 from .pyramid import flatten_pyramid, pyramid_sizes, window_rows
 
 INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
@@ -27,8 +28,8 @@ class MultiScaleFusion(BaseModule):
             text's; Table 3(a)'s C33-1,2,4,6 has four kernels of 3.
 
     Raises:
-        ValueError: Lists of different length, an even kernel, or a channel or
-            dilation below 1.
+        ValueError: What is no list, lists of different length, an even kernel,
+            or what is no whole number of at least 1.
     """
 
     def __init__(
@@ -40,21 +41,32 @@ class MultiScaleFusion(BaseModule):
         init_cfg: dict = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
+        name = type(self).__name__
+        lists = dict(channels=channels, kernels=kernels, dilations=dilations)
+        check_whole(name, in_channels=in_channels)
+        check(
+            name,
+            lambda values: isinstance(values, (list, tuple)),
+            'be a list',
+            **lists,
+        )
         if not len(channels) == len(kernels) == len(dilations) > 0:
             raise ValueError(
-                f'MultiScaleFusion: channels={channels}, kernels={kernels} '
+                f'{name}: channels={channels}, kernels={kernels} '
                 f'and dilations={dilations} must be equally many, at least one'
             )
-        for option, values, fits in (
-            ('channels', channels, lambda v: v >= 1),
-            ('kernels', kernels, lambda v: v % 2 == 1),
-            ('dilations', dilations, lambda v: v >= 1),
-        ):
-            if not all(map(fits, values)):
-                kind = 'odd' if option == 'kernels' else 'at least 1'
-                raise ValueError(
-                    f'MultiScaleFusion: {option}={values} must all be {kind}'
-                )
+        check(
+            name,
+            lambda values: all(is_whole(v) and v >= 1 for v in values),
+            'all be at least 1 and whole',
+            **lists,
+        )
+        check(
+            name,
+            lambda values: all(v % 2 for v in values),
+            'all be odd',
+            kernels=kernels,
+        )
         self.out_channels = sum(channels)
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels, c, k, dilation=d, padding=k // 2 * d)
@@ -105,7 +117,7 @@ class ConsecutiveConvs(BaseModule):
         num_convs (int): How many.
 
     Raises:
-        ValueError: Fewer than one convolution or channel.
+        ValueError: What is no whole number of at least 1.
     """
 
     def __init__(
@@ -116,14 +128,12 @@ class ConsecutiveConvs(BaseModule):
         init_cfg: dict = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
-        for option, value in (
-            ('channels', channels),
-            ('num_convs', num_convs),
-        ):
-            if value < 1:
-                raise ValueError(
-                    f'ConsecutiveConvs: {option}={value} must be at least 1'
-                )
+        check_whole(
+            type(self).__name__,
+            in_channels=in_channels,
+            channels=channels,
+            num_convs=num_convs,
+        )
         self.out_channels = channels
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels if i == 0 else channels, channels, 3)

@@ -8,6 +8,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
+from .options import check
+
 
 class GateFunction(NamedTuple):
     """What makes a gate of a score, and the score at which it is open."""
@@ -81,7 +83,8 @@ class GFPN(FPN):
         kwargs: What :class:`mmdet.models.necks.FPN` takes.
 
     Raises:
-        ValueError: A gate or an initialisation of another name.
+        ValueError: A gate or an initialisation of another name, or a
+            ``share_gate`` that is neither True nor False.
     """
 
     def __init__(
@@ -94,14 +97,20 @@ class GFPN(FPN):
     ) -> None:
         super().__init__(*args, **kwargs)
         for option, value, allowed in (
-            ('gate', gate, GATE_FUNCTIONS),
+            ('gate', gate, tuple(GATE_FUNCTIONS)),
             ('gate_init', gate_init, GATE_INITS),
         ):
             if value not in allowed:
                 raise ValueError(
-                    f'GFPN: {option}={value!r} is none of '
+                    f'{type(self).__name__}: {option}={value!r} is none of '
                     f'{", ".join(map(repr, allowed))}'
                 )
+        check(
+            type(self).__name__,
+            lambda value: isinstance(value, bool),
+            'be True or False',
+            share_gate=share_gate,
+        )
         merges = len(self.lateral_convs) - 1
         self.gates = ModuleList(
             Gate(self.out_channels, gate, gate_init)
@@ -110,7 +119,18 @@ class GFPN(FPN):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """Backbone maps (N, C_i, H_i, W_i) to ``num_outs`` pyramid maps of
-        ``out_channels`` channels, finest first."""
+        ``out_channels`` channels, finest first.
+
+        Raises:
+            ValueError: Maps of other channels than ``in_channels``.
+        """
+        channels = [x.shape[1] for x in inputs]
+        check(
+            type(self).__name__,
+            lambda value: value == channels,
+            f"be {channels}, as the backbone's maps",
+            in_channels=self.in_channels,
+        )
         laterals = [
             conv(x)
             for conv, x in zip(self.lateral_convs, inputs[self.start_level :])

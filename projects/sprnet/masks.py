@@ -46,5 +46,7 @@ def maskness(probabilities: Tensor, threshold: float) -> Tensor:
         (n,) mean probability of a mask's cells, 0 without any.
     """
     inside = probabilities >= threshold
-    total = (probabilities * inside).sum(dim=(1, 2))
+    # In float, and chosen instead of multiplied: half precision does not count
+    # so far, and what is no number would stay so.
+    total = probabilities.where(inside, 0).float().sum(dim=(1, 2))
     return total / inside.sum(dim=(1, 2)).clamp(min=1)

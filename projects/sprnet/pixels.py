@@ -12,6 +12,14 @@ from torch import Tensor, nn
 BOXES_AT_ONCE = 16  # bounds the memory of the overlaps, whatever the image
 
 
+def _overlaps(ones: Tensor, others: Tensor) -> Tensor:
+    """IoU (M, G) of boxes (M, 4) and (G, 4), 0 for those of no area and of
+    what is no number, single precision at least."""
+    # Areas exceed half precision, and what is no number is the most of all.
+    dtype = torch.promote_types(ones.dtype, torch.float32)
+    return bbox_overlaps(ones.to(dtype), others.to(dtype)).nan_to_num_(0)
+
+
 def best_boxes(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
     """The box that every anchor overlaps most.
 
@@ -28,7 +36,7 @@ def best_boxes(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
     for first, part in zip(
         range(0, len(boxes), BOXES_AT_ONCE), boxes.split(BOXES_AT_ONCE)
     ):
-        part_overlap, part_index = bbox_overlaps(anchors, part).max(dim=1)
+        part_overlap, part_index = _overlaps(anchors, part).max(dim=1)
         better = part_overlap > overlap
         overlap = torch.where(better, part_overlap, overlap)
         index = torch.where(better, part_index + first, index)
@@ -61,21 +69,22 @@ def positive_pixels(
     return pixels, instance[pixels]
 
 
-def best_pixels(anchors: Tensor, boxes: Tensor) -> Tensor:
+def best_pixels(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
     """The pixel whose anchor overlaps each box most.
 
     Args:
         anchors: (L, A, 4). boxes: (G, 4).
 
     Returns:
-        pixels (G,).
+        pixels (G,), of equal ones the first, and the IoU of each's anchor.
     """
     flat = anchors.flatten(0, 1)
     best = [
-        bbox_overlaps(part, flat).argmax(dim=1)
-        for part in boxes.split(BOXES_AT_ONCE)
+        _overlaps(part, flat).max(dim=1) for part in boxes.split(BOXES_AT_ONCE)
     ]
-    return torch.cat(best) // anchors.shape[1]
+    overlaps = torch.cat([one.values for one in best])
+    best = torch.cat([one.indices for one in best])
+    return best // anchors.shape[1], overlaps
 
 
 def top_pixels(
@@ -93,7 +102,7 @@ def top_pixels(
     pixels, per_pixel = anchors.shape[:2]
     count = min(count, pixels)
     tops = [
-        bbox_overlaps(part, anchors.flatten(0, 1))
+        _overlaps(part, anchors.flatten(0, 1))
         .view(len(part), pixels, per_pixel)
         .amax(dim=2)
         .topk(count, dim=1)
@@ -116,7 +125,8 @@ def least_logit(probability: float, dtype: torch.dtype) -> float:
 
 def _likely(logits: Tensor, head: nn.Module, threshold: float) -> Tensor:
     """(H, W) bool, false only where no sigmoid exceeds the threshold."""
-    return logits.amax(dim=0) > least_logit(threshold, logits.dtype)
+    # Not >, which is false of what is no number, as a maximum may be.
+    return ~(logits.amax(dim=0) <= least_logit(threshold, logits.dtype))
 
 
 def _all(logits: Tensor, head: nn.Module, threshold: float) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
+from .options import check_number, check_whole
 from .pixels import best_pixels, positive_pixels
 
 
@@ -22,14 +23,13 @@ class OverlapPixelSampler:
 
     def __init__(self, threshold: float = 0.7, max_pixels: int = 300) -> None:
         name = type(self).__name__
-        if not 0 <= threshold < 1:
-            raise ValueError(
-                f'{name}: threshold={threshold} must be at least 0 and below 1'
-            )
-        if max_pixels < 1:
-            raise ValueError(
-                f'{name}: max_pixels={max_pixels} must be at least 1'
-            )
+        check_number(
+            name,
+            lambda value: 0 <= value < 1,
+            'be a number of at least 0 and below 1',
+            threshold=threshold,
+        )
+        check_whole(name, max_pixels=max_pixels)
         self.threshold = threshold
         self.max_pixels = max_pixels
 
@@ -56,7 +56,7 @@ class OverlapPixelSampler:
 @TASK_UTILS.register_module()
 class EveryObjectPixelSampler(OverlapPixelSampler):
     """The paper's positive pixels, and for an object that has none the pixel
-    whose anchor overlaps it most.
+    whose anchor overlaps it most; none for an object that overlaps no anchor.
 
     Beyond the paper: many small objects have no anchor above the threshold and
     would never train a mask.
@@ -72,9 +72,9 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
         )
         left_out[instances] = False
         left_out = left_out.nonzero()[:, 0]
-        if len(left_out) == 0:
-            return pixels, instances
+        best, overlaps = best_pixels(anchors, boxes[left_out])
+        seen = overlaps > 0  # by an anchor at all
         return (
-            torch.cat([pixels, best_pixels(anchors, boxes[left_out])]),
-            torch.cat([instances, left_out]),
+            torch.cat([pixels, best[seen]]),
+            torch.cat([instances, left_out[seen]]),
         )

@@ -10,7 +10,16 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .masks import mask_targets
+from .options import build_part, check, check_number
 from .pyramid import pyramid_sizes
+
+# The modules of what a config chooses by type
+PARTS = dict(
+    sampler='samplers',
+    encoder='encoders',
+    decoder='decoder',
+    mask_output='mask_outputs',
+)
 
 
 @MODELS.register_module()
@@ -30,13 +39,17 @@ class SPRHead(BaseModule):
         loss_mask (dict): Loss of on-class logits and binary targets.
         mask_output (dict): What masks are given as, see
             :mod:`.mask_outputs`; ``DenseMasks`` where None.
-        train_cfg (dict): Unused; mmdet's detectors pass it.
+        train_cfg (dict): ``mask_size``, the side of the masks, is the
+            decoder's; it need not be said.
         test_cfg (dict): ``mask_thr_binary``, the probability from which on a
             pixel belongs to a mask, 0.5 if absent.
 
     Raises:
-        ValueError: Levels of differently many anchors, or a mask threshold
-            outside of 0..1.
+        ValueError: Levels of differently many anchors or of none, a part
+            without a type or told otherwise than the head, a loss of another
+            kind, a mask size that the decoder does not make, or a mask
+            threshold outside of 0..1.
+        KeyError: A part of a type that is not registered.
     """
 
     def __init__(
@@ -54,33 +67,62 @@ class SPRHead(BaseModule):
         init_cfg: ConfigType = None,
     ) -> None:
         super().__init__(init_cfg)
+        name = type(self).__name__
         self.num_classes = num_classes
+        self.in_channels = in_channels
         self.anchor_generator = TASK_UTILS.build(anchor_generator)
-        if len(set(self.anchor_generator.num_base_anchors)) != 1:
+        anchors = getattr(self.anchor_generator, 'num_base_anchors', [])
+        if len(set(anchors)) != 1:
             raise ValueError(
-                'SPRHead: anchor_generator must give equally many anchors at '
-                'every level, not '
-                f'{self.anchor_generator.num_base_anchors}'
+                f'{name}: anchor_generator must give equally many anchors at '
+                f'every level, not {anchors}'
             )
-        self.sampler = TASK_UTILS.build(sampler)
-        self.encoder = MODELS.build(dict(encoder, in_channels=in_channels))
-        self.decoder = MODELS.build(
-            dict(
-                decoder,
-                num_classes=num_classes,
-                in_channels=self.encoder.out_channels,
-            )
+
+        def part(registry, option, cfg, **told):
+            ours = f'{__package__}.{PARTS[option]}'
+            return build_part(registry, name, option, cfg, ours, **told)
+
+        self.sampler = part(TASK_UTILS, 'sampler', sampler)
+        self.encoder = part(
+            MODELS, 'encoder', encoder, in_channels=in_channels
+        )
+        self.decoder = part(
+            MODELS,
+            'decoder',
+            decoder,
+            num_classes=num_classes,
+            in_channels=self.encoder.out_channels,
         )
         self.loss_mask = MODELS.build(loss_mask)
-        self.mask_output = TASK_UTILS.build(
-            mask_output or dict(type='DenseMasks')
+        self.mask_output = part(
+            TASK_UTILS, 'mask_output', mask_output or dict(type='DenseMasks')
         )
         self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
-        if not 0 <= self.mask_threshold <= 1:
-            raise ValueError(
-                'SPRHead: test_cfg.mask_thr_binary='
-                f'{self.mask_threshold} must lie in 0..1'
-            )
+        size = self.decoder.mask_size
+        check(
+            name,
+            bool,
+            'be True: a cell is in the mask or not',
+            **{
+                'loss_mask.use_sigmoid': getattr(
+                    self.loss_mask, 'use_sigmoid', True
+                )
+            },
+        )
+        check(
+            name,
+            lambda value: value == size,
+            f'be {size}, what the decoder makes: 2 ** (num_linear + num_relu)',
+            **{
+                'train_cfg.mask_size': (train_cfg or {}).get('mask_size', size)
+            },
+        )
+        check_number(
+            name,
+            lambda value: 0 <= value <= 1,
+            'lie in 0..1',
+            **{'test_cfg.mask_thr_binary': self.mask_threshold},
+        )
 
     def forward(
         self,
@@ -127,7 +169,8 @@ class SPRHead(BaseModule):
             self._positives(gt, meta, feats)
             for gt, meta in zip(batch_gt, img_metas)
         ]
-        logits = self._reconstruct(feats, positives)
+        # Sums over cells exceed half precision.
+        logits = self._reconstruct(feats, positives).float()
         targets = torch.cat([p.targets for p in positives])
         count = reduce_mean(logits.new_tensor(float(len(logits))))
         return dict(

@@ -1,4 +1,4 @@
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 from mmdet.models.detectors.single_stage_instance_seg import (
@@ -12,6 +12,17 @@ from torch import Tensor
 from .pixels import predict_boxes_and_pixels
 
 FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
+# What must be equal, where both are there
+EQUAL = (
+    ('bbox_head.in_channels', 'neck.out_channels'),
+    ('mask_head.in_channels', 'neck.out_channels'),
+    ('mask_head.num_classes', 'bbox_head.num_classes'),
+    (
+        'mask_head.anchor_generator.strides',
+        'bbox_head.prior_generator.strides',
+    ),
+    ('mask_head.anchor_generator.num_levels', 'neck.num_outs'),
+)
 
 
 @MODELS.register_module()
@@ -27,6 +38,9 @@ class SPRNet(SingleStageInstanceSegmentor):
             ``anchor_generator`` it need say only what differs from
             ``bbox_head``.
         kwargs: As of mmdet's ``SingleStageInstanceSegmentor``.
+
+    Raises:
+        ValueError: Parts that do not fit each other.
     """
 
     def __init__(
@@ -39,6 +53,20 @@ class SPRNet(SingleStageInstanceSegmentor):
             mask_head={**shared, **mask_head},
             **kwargs,
         )
+        for one, other in EQUAL:
+            value, expected = self._part(one), self._part(other)
+            if None not in (value, expected) and value != expected:
+                raise ValueError(
+                    f'{type(self).__name__}: {one}={value} must be '
+                    f'{other}={expected}'
+                )
+
+    def _part(self, path: str) -> Any:
+        """What a dotted path leads to, None where there is no such."""
+        part = self
+        for name in path.split('.'):
+            part = getattr(part, name, None)
+        return part
 
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList

@@ -6,10 +6,11 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .options import check_number, check_whole
 from .pixels import top_pixels
 from .spr_head import SPRHead
 
-LEAST_OVERLAP = 1e-3  # keeps the weights of a mean above 0
+LEAST_OVERLAP = 1e-3  # of boxes that overlap no anchor
 
 
 @MODELS.register_module()
@@ -36,14 +37,14 @@ class VotingSPRHead(SPRHead):
         self, *args, num_pixels: int = 4, power: float = 8, **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
-        for option, value, least in (
-            ('num_pixels', num_pixels, 1),
-            ('power', power, 0),
-        ):
-            if value < least:
-                raise ValueError(
-                    f'VotingSPRHead: {option}={value} must be at least {least}'
-                )
+        name = type(self).__name__
+        check_whole(name, num_pixels=num_pixels)
+        check_number(
+            name,
+            lambda value: value >= 0,
+            'be a number of at least 0',
+            power=power,
+        )
         self.num_pixels = num_pixels
         self.power = power
 
@@ -65,8 +66,7 @@ class VotingSPRHead(SPRHead):
                 InstanceData(
                     pixels=pixels.flatten(),
                     labels=results.labels.repeat_interleave(pixels.shape[1]),
-                    weights=overlaps.clamp(min=LEAST_OVERLAP).flatten()
-                    ** self.power,
+                    weights=_weights(overlaps, self.power).flatten(),
                 )
             )
         maps = super()._probabilities(
@@ -76,6 +76,13 @@ class VotingSPRHead(SPRHead):
             _weighted_means(one, voter.weights, len(results))
             for one, voter, results in zip(maps, voters, results_list)
         ]
+
+
+def _weights(overlaps: Tensor, power: float) -> Tensor:
+    """Of each box's pixels (n, k), best first; the best one's is 1, so that no
+    power makes all of them vanish."""
+    overlaps = overlaps.clamp(min=LEAST_OVERLAP)
+    return (overlaps / overlaps[:, :1]) ** power
 
 
 def _weighted_means(maps: Tensor, weights: Tensor, count: int) -> Tensor:

@@ -161,7 +161,7 @@ def test_an_objects_only_pixel_is_shown_as_its_own():
     head, image, anchors = head_and_sample(type='EveryObjectPixelSampler')
     found, _ = positive_pixels.positives_and_negatives(head, image)
     assert found.objects[-1] == 2
-    (pixel,) = best_pixels(anchors, image.gt_instances.bboxes[2:])
+    (pixel,), _ = best_pixels(anchors, image.gt_instances.bboxes[2:])
     assert found.indices[-1] == pixel
     assert found.overlaps[-1] < 0.7
 

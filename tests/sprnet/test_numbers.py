@@ -1,0 +1,318 @@
+"""No values, however rare, end in a crash or in what is no number."""
+
+import copy
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
+from mmdet.apis import DetInferencer
+from mmdet.registry import METRICS
+from mmengine.structures import InstanceData
+from torch import nn
+
+from projects.sprnet.masks import maskness
+from projects.sprnet.pasting import paste_masks
+from projects.sprnet.pixels import (
+    best_boxes,
+    best_pixels,
+    positive_pixels,
+    top_pixels,
+)
+from projects.sprnet.samplers import EveryObjectPixelSampler
+
+NAN, INF = float('nan'), float('inf')
+SIZE = (96, 128)
+HEADS = {
+    'SPRHead': SHAPES_CONFIG,
+    'MasknessSPRHead': CONFIGS
+    / 'plus'
+    / 'sprnet_r18_gfpn_plus-maskness_shapes.py',
+    'VotingSPRHead': CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-vote_shapes.py',
+}
+OBJECTS = [sample([[24, 24, 56, 56], [48, 40, 112, 90]], [0, 0], SIZE)]
+CROWD_ONLY = [sample([], [], SIZE, crowds=[[10, 10, 80, 80]])]
+NOTHING = [sample([], [], SIZE)]
+
+
+def train(model, samples, size=SIZE, dtype=torch.float32):
+    """The losses of a step whose gradients are all finite."""
+    torch.manual_seed(1)
+    images = torch.randn(len(samples), 3, *size)
+    with torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
+        losses = model.train()(images, samples, mode='loss')
+    total, values = model.parse_losses(losses)
+    total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+    assert all(value.isfinite() for value in values.values()), values
+    return values
+
+
+def detect(model, size=SIZE):
+    """Detections of an image as they are exported, all of them finite."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        (result,) = model.eval().predict(
+            torch.randn(1, 3, *size), [sample([], [], size)]
+        )
+    found = result.pred_instances
+    assert found.masks.shape == (len(found), *size)
+    metric = METRICS.build(dict(type='CocoAPARMetric', metric='segm'))
+    metric.process({}, [dict(result.to_dict(), instances=[])])
+    ((_, exported),) = metric.results
+    for field in ('bboxes', 'scores', 'mask_scores'):
+        values = torch.tensor(exported.get(field, []))
+        assert values.isfinite().all(), field
+    assert len(exported['masks']) == len(found)
+    file = DetInferencer.pred2dict(SimpleNamespace(), result)
+    json.dumps(file, allow_nan=False)
+    return found
+
+
+@pytest.fixture(scope='module')
+def models():
+    """With each kind of mask head, masks, and detections of every score."""
+    built = {
+        kind: build_model(config, **{'test_cfg.score_thr': 0.0})
+        for kind, config in HEADS.items()
+    }
+    for one in built.values():
+        nn.init.normal_(one.mask_head.decoder.classifier.weight, std=0.5)
+    return built
+
+
+@pytest.fixture(params=HEADS)
+def model(request, models):
+    return copy.deepcopy(models[request.param])
+
+
+@pytest.mark.parametrize(
+    'samples',
+    [NOTHING, 2 * NOTHING, CROWD_ONLY],
+    ids=['an image', 'images', 'crowd'],
+)
+def test_training_on_background_alone(models, samples):
+    losses = train(copy.deepcopy(models['SPRHead']), samples)
+    assert losses['loss_mask'] == losses['loss_bbox'] == 0
+    assert losses['loss_cls'] > 0
+
+
+def test_maps_of_a_single_pixel(model):
+    size = (8, 8)
+    sizes = [f.shape[2:] for f in model.neck(model.backbone(blank(size)))]
+    assert set(sizes) == {(1, 1)}
+    objects = [sample([[-14, -14, 18, 18]], [3], size)]
+    assert train(model, 2 * objects, size)['loss_mask'] > 0
+    assert len(detect(model, size)) > 0
+
+
+def blank(size):
+    return torch.zeros(2, 3, *size)
+
+
+@pytest.mark.parametrize('classes', [1, 1203])
+def test_heads_of_few_and_many_classes(classes):
+    model = build_model(
+        **{'bbox_head.num_classes': classes, 'test_cfg.score_thr': 0.0}
+    )
+    last = [sample([[24, 24, 56, 56]], [classes - 1], SIZE)]
+    assert train(model, last)['loss_mask'] > 0
+    gradient = model.mask_head.decoder.classifier.weight.grad
+    assert gradient.flatten(1).any(1).nonzero().tolist() == [[classes - 1]]
+    found = detect(model)
+    assert len(found) == 100
+    assert found.labels.max() < classes
+
+
+HALF = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize('dtype', HALF)
+def test_half_precision(model, dtype):
+    plain = train(model, OBJECTS)
+    model.zero_grad()
+    mixed = train(model, OBJECTS, dtype=dtype)
+    assert mixed['loss_mask'].item() == pytest.approx(
+        plain['loss_mask'].item(), rel=0.02
+    )
+    with torch.autocast('cpu', dtype):
+        assert detect(model).masks.any()
+
+
+@pytest.mark.parametrize('dtype', HALF)
+def test_the_mask_loss_sums_more_cells_than_half_precision_counts(
+    models, dtype
+):
+    torch.manual_seed(0)
+    corners = 90 * torch.rand(300, 2)
+    boxes = torch.cat([corners, corners + 34], dim=1).tolist()
+    objects = [sample(boxes, [0] * 300, SIZE)]
+    head = copy.deepcopy(models['SPRHead'].mask_head)
+    feats = [torch.randn(1, 64, 96 // s, 128 // s) for s in (8, 16, 32)]
+    feats += [torch.randn(1, 64, 2, 2), torch.randn(1, 64, 1, 1)]
+    cells = head._positives(objects[0].gt_instances, META, feats).targets
+    assert cells.numel() > torch.finfo(torch.float16).max
+    losses = [
+        head.to(kind).loss([f.to(kind) for f in feats], objects)['loss_mask']
+        for kind in (torch.float32, dtype)
+    ]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
+
+
+META = dict(pad_shape=SIZE)
+
+
+@pytest.mark.parametrize('dtype', HALF)
+def test_pure_functions_in_half_precision(dtype):
+    """Areas above the largest number of half precision."""
+    torch.manual_seed(0)
+    corners = 300 * torch.rand(20, 2)
+    anchors = torch.cat([corners, corners + 200 + corners.flip(0)], dim=1)
+    anchors = anchors.to(dtype)
+    objects = anchors[::4] + 8
+    pixels = anchors.view(10, 2, 4)
+    for function in (
+        lambda a, b: best_boxes(a.flatten(0, 1), b),
+        best_pixels,
+        lambda a, b: positive_pixels(a, b, 0.5),
+        lambda a, b: top_pixels(a, b, 3),
+    ):
+        found = function(pixels, objects)
+        expected = function(pixels.float(), objects.float())
+        assert all(len(one) for one in found)
+        for one, other in zip(found, expected):
+            assert torch.equal(one, other)
+    grids = torch.ones(5, 32, 32, dtype=dtype)
+    masks = paste_masks(grids, objects, 600, 800, 0.5)
+    expected = paste_masks(grids.float(), objects.float(), 600, 800, 0.5)
+    assert torch.equal(masks, expected) and masks.any()
+    grids = torch.ones(1, 512, 512, dtype=dtype)
+    assert maskness(grids, 0.5).tolist() == [1]
+
+
+def decoded(model):
+    """(L, 9, 4), the boxes of every pixel's anchors in detect's image."""
+    head = model.bbox_head
+    with torch.no_grad():
+        torch.manual_seed(1)
+        deltas = head(model.extract_feat(torch.randn(1, 3, *SIZE)))[1]
+    sizes = [d.shape[2:] for d in deltas]
+    priors = head.prior_generator.grid_priors(sizes, device='cpu')
+    deltas = [d[0].permute(1, 2, 0).reshape(-1, 4) for d in deltas]
+    boxes = head.bbox_coder.decode(
+        torch.cat(priors), torch.cat(deltas), max_shape=SIZE
+    )
+    return boxes.view(-1, 9, 4)
+
+
+def test_scores_exactly_equal(model):
+    nn.init.zeros_(model.bbox_head.retina_cls.weight)
+    nn.init.normal_(model.bbox_head.retina_reg.weight, std=0.02)
+    found = detect(model)
+    assert len(found) == 100 and len(found.scores.unique()) == 1
+    its_pixels = decoded(model)[found.pixels]
+    apart = (its_pixels - found.bboxes[:, None]).abs().amax(dim=2)
+    assert apart.amin(dim=1).max() < 1e-3
+
+
+def set_deltas(model, spoil):
+    """What ``spoil`` makes of (N, 9, 4, H, W) deltas."""
+
+    def hook(layer, inputs, output):
+        output = output.clone()
+        spoil(output.unflatten(1, (9, 4)))
+        return output
+
+    model.bbox_head.retina_reg.register_forward_hook(hook)
+
+
+@pytest.mark.parametrize('least_side', [0, -1])
+def test_boxes_of_no_area_after_clipping(model, least_side):
+    model.bbox_head.test_cfg.min_bbox_size = least_side
+    set_deltas(model, lambda deltas: deltas[:, :, 0].fill_(1e4))
+    found = detect(model)
+    assert len(found) == (0 if least_side == 0 else 100)
+    assert not found.masks.any()
+
+
+@pytest.mark.parametrize('value', [NAN, INF, -INF])
+@pytest.mark.parametrize('field', range(4))
+def test_deltas_that_are_no_numbers(models, value, field):
+    """Stock settings leave boxes that are no numbers out; others go on."""
+    model = copy.deepcopy(models['VotingSPRHead'])
+    set_deltas(model, lambda deltas: deltas[:, ::2, field].fill_(value))
+    assert len(detect(model)) == 100
+
+
+BAD_BOXES = torch.tensor(
+    [
+        [NAN] * 4,
+        [10, NAN, 60, 60],
+        [-INF, -INF, INF, INF],
+        [10, 10, INF, 60],
+        [50, 50, 50, 80],
+        [-90, -90, -20, -20],
+        [3e38, 3e38, 3.2e38, 3.3e38],
+        [60, 60, 20, 20],
+    ]
+)
+
+
+def test_bad_boxes_spoil_no_others(model):
+    head, good = model.mask_head, torch.tensor([[10.0, 12, 60, 58]])
+    one, both = sample([], [], SIZE), torch.cat([BAD_BOXES, good])
+    with torch.no_grad():
+        feats = model.eval().extract_feat(torch.zeros(1, 3, *SIZE))
+        alone, among = (
+            head.predict(
+                feats,
+                [one],
+                [
+                    InstanceData(
+                        bboxes=boxes,
+                        labels=torch.full((len(boxes),), 2),
+                        scores=torch.full((len(boxes),), 0.5),
+                        pixels=torch.full((len(boxes),), 77),
+                    )
+                ],
+            )[0]
+            for boxes in (good, both)
+        )
+    assert among.masks[-1].any()
+    assert (among.masks[-1] != alone.masks[0]).sum() <= 1
+    assert not among.masks[[0, 4, 5, 6, 7]].any()
+    if 'mask_scores' in among:
+        assert among.mask_scores.isfinite().all()
+
+
+def test_bad_objects_have_no_pixels_and_take_none():
+    centres = torch.arange(4, 128, 8).float()
+    centres = torch.cartesian_prod(centres, centres)
+    anchors = torch.cat([centres - 16, centres + 16], dim=1)[:, None]
+    good = torch.tensor([[24.0, 24, 56, 56], [90, 90, 96, 97]])
+    sampler = EveryObjectPixelSampler(threshold=0.5)
+    pixels, instances = sampler(anchors, good)
+    assert set(instances.tolist()) == {0, 1}
+    among = sampler(anchors, torch.cat([BAD_BOXES, good]))
+    assert torch.equal(among[0], pixels)
+    assert torch.equal(among[1], instances + len(BAD_BOXES))
+
+
+@pytest.mark.parametrize('layer', ['classifier', 'retina_cls', 'conv1'])
+def test_weights_that_are_no_numbers(model, layer):
+    """Of a run gone wrong: no masks, or no detections."""
+    for name, module in model.named_modules():
+        if name.endswith(f'.{layer}'):
+            nn.init.constant_(module.weight, NAN)
+    found = detect(model)
+    assert not found.masks.any()
+    assert len(found) == (100 if layer == 'classifier' else 0)
+
+
+def test_voting_by_any_power(models):
+    model = copy.deepcopy(models['VotingSPRHead'])
+    for power in (0, 100, INF):
+        model.mask_head.power = power
+        assert detect(model).masks.flatten(1).any(1).all()
