@@ -1,5 +1,6 @@
 """Times of several things in one run, taken in turns."""
 
+import random
 import time
 from typing import Any, Callable, Dict, Hashable
 
@@ -31,8 +32,8 @@ def in_turns(
 ) -> Dict[Hashable, list]:
     """What calls return, round by round.
 
-    Machines slow down and speed up; taken in turns, forth and back, all meet
-    the same.
+    Machines slow down and speed up, and what ran before leaves its traces;
+    taken in turns, in an order drawn for each round, all meet the same.
 
     Args:
         report: told what is under way.
@@ -40,7 +41,7 @@ def in_turns(
     """
     found: Dict[Hashable, list] = {name: [] for name in runs}
     for turn in range(-warm_up, rounds):
-        for name in list(runs)[:: -1 if turn % 2 else 1]:
+        for name in random.Random(turn).sample(list(runs), len(runs)):
             report(f'{name}, round {turn + 1} of {rounds}')
             value = runs[name]()
             if turn >= 0:
