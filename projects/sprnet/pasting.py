@@ -100,6 +100,7 @@ def mask_patches(
     heights, widths = (bottom - top).tolist(), (right - left).tolist()
 
     def weights(group, first, count, start, stop):
+        """:func:`_interpolation` of as many pixels for each of a group."""
         pixels = first[group, None] + torch.arange(count, device=boxes.device)
         weight = _interpolation(pixels, start[group], stop[group], cells)
         return weight.to(probabilities)

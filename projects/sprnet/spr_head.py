@@ -79,6 +79,7 @@ class SPRHead(BaseModule):
             )
 
         def part(registry, option, cfg, **told):
+            """Build what a config chooses by type."""
             ours = f'{__package__}.{PARTS[option]}'
             return build_part(registry, name, option, cfg, ours, **told)
 
