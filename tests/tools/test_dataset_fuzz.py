@@ -73,8 +73,7 @@ def test_a_json_of_anything(changes, folder):
     for path, value in changes:
         put(data, path, value)
     (folder / 'coco.json').write_text(json.dumps(data))
-    if not errors(faults_in(folder)):
-        loaded(folder)
+    assert errors(faults_in(folder)) or loaded(folder)
 
 
 @bounded
@@ -84,8 +83,7 @@ def test_a_file_of_anything(place, end, new, folder):
     start = int(place * len(text))
     rest = text[max(start, int(end * len(text))) :]
     (folder / 'coco.json').write_bytes(text[:start] + new + rest)
-    if not errors(faults_in(folder)):
-        loaded(folder)
+    assert errors(faults_in(folder)) or loaded(folder)
 
 
 @bounded
@@ -139,5 +137,4 @@ def test_an_image_of_anything(suffix, places, value, cut, folder):
     data = coco()
     data['images'][0]['file_name'] = f'fuzz{suffix}'
     (folder / 'coco.json').write_text(json.dumps(data))
-    if not errors(faults_in(folder)):
-        loaded(folder)
+    assert errors(faults_in(folder)) or loaded(folder)
