@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make setup
+# make demo | make test | make soak | make lint | make setup
 #
 #   STACK=onedl            the maintained forks instead of OpenMMLab's releases
 #   PYTHON=/path/to/python the Python to make the environment with
@@ -21,7 +21,7 @@ endif
 
 RUN := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test soak lint
 
 setup:
 	@$(if $(VENV),tools/setup.sh "$(PYTHON)" "$(VENV)" $(REQUIREMENTS),true)
@@ -31,6 +31,9 @@ demo: setup
 
 test: setup
 	@"$(RUN)" -m pytest $(TESTS)
+
+soak: setup
+	@"$(RUN)" -m pytest tests/soak/killed_runs.py tests/soak/ranks.py
 
 lint: setup
 	@"$(RUN)" -m ruff check .

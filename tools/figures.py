@@ -101,7 +101,7 @@ def one_sentence() -> Iterator[None]:
         )
     except pickle.UnpicklingError as error:
         sys.exit(refused(tool, error))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (ArithmeticError, OSError, SyntaxError, ValueError) as error:
         sys.exit(f'{tool}: {error}')
 
 

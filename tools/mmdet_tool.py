@@ -41,6 +41,8 @@ def main(script: str) -> None:
         )
     except pickle.UnpicklingError as error:
         sys.exit(refused(script, error))
+    except (FloatingPointError, OSError) as error:
+        sys.exit(f'{script}: {error}')
 
 
 def refused(script: str, error: pickle.UnpicklingError) -> str:

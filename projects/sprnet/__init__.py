@@ -6,6 +6,7 @@ from .checkpoints import allow_mmengine_checkpoints
 from .datasets import CheckedCocoDataset
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .encoders import ConsecutiveConvs, MultiScaleFusion
+from .finite_loss import FiniteLossHook
 from .frozen_sprnet import FrozenSPRNet
 from .gfpn import GFPN, PooledGFPN
 from .gradient_flow import GradientFlowHook
@@ -17,6 +18,7 @@ from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
 from .spr_head import SPRHead
 from .sprnet import SPRNet
 from .voting_spr_head import VotingSPRHead
+from .whole_checkpoints import WholeCheckpointHook, WholeFileBackend
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -27,6 +29,7 @@ __all__ = [
     'DenseMasks',
     'EpochSeedHook',
     'EveryObjectPixelSampler',
+    'FiniteLossHook',
     'FrozenSPRNet',
     'GFPN',
     'GradientFlowHook',
@@ -40,6 +43,8 @@ __all__ = [
     'ShortcutPixelDecoder',
     'SinglePixelDecoder',
     'VotingSPRHead',
+    'WholeCheckpointHook',
+    'WholeFileBackend',
 ]
 
 allow_mmengine_checkpoints()

@@ -3,16 +3,18 @@
 Since torch 2.6 a checkpoint may by default hold nothing but weights and plain
 values. mmengine's also hold the history of the log, which a resumed run goes
 on with. Exactly the names that such a history consists of are allowed here;
-whatever else a file wants to call stays refused.
+whatever else a file wants to call stays refused, and so is a damaged file.
 """
 
 import os
 import pickle
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import load_from_local
 
 try:
     from numpy._core import multiarray
@@ -58,3 +60,17 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals(
         [*named, *moved, (history_statistic, 'builtins.getattr')]
     )
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local_file(filename: str, map_location: Any) -> dict:
+    """mmengine's loading of a local checkpoint.
+
+    Raises:
+        UnpicklingError: It carries code, or is no whole file: torch has other
+            errors for an empty file and for one that breaks off.
+    """
+    try:
+        return load_from_local(filename, map_location)
+    except (EOFError, RuntimeError) as error:
+        raise pickle.UnpicklingError(f'{filename}: {error}') from error

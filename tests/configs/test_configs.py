@@ -166,6 +166,9 @@ def test_recipe_agrees_with_the_name(config):
     assert train['Resize'].scale == test['Resize'].scale
     assert cfg.test_evaluator.type == 'CocoAPARMetric'
     assert cfg.test_evaluator == cfg.val_evaluator
+    assert cfg.default_hooks.checkpoint.type == 'WholeCheckpointHook'
+    hooks = {hook.type for hook in cfg.custom_hooks}
+    assert hooks >= {'EpochSeedHook', 'FiniteLossHook'}
     assert cfg.test_evaluator.metric == (
         'bbox' if cfg.model.type == 'RetinaNet' else ['bbox', 'segm']
     )

@@ -26,3 +26,4 @@ with_masks = dict(
     ),
 )
 boxes_and_masks = dict(type='CocoAPARMetric', metric=['bbox', 'segm'])
+whole_checkpoints = dict(checkpoint=dict(type='WholeCheckpointHook'))

@@ -1,2 +1,6 @@
 custom_imports = dict(imports=['projects.sprnet'])
-custom_hooks = [dict(type='NumClassCheckHook'), dict(type='EpochSeedHook')]
+custom_hooks = [
+    dict(type='NumClassCheckHook'),
+    dict(type='EpochSeedHook'),
+    dict(type='FiniteLossHook'),
+]

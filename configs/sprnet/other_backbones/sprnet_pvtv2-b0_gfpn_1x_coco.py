@@ -6,3 +6,4 @@ model = dict(type='SPRNet', neck=dict(type='GFPN'), mask_head=_base_.spr_head)
 train_dataloader = _base_.with_masks
 val_evaluator = _base_.boxes_and_masks
 test_evaluator = val_evaluator
+default_hooks = _base_.whole_checkpoints

@@ -6,3 +6,4 @@ model = dict(
 train_dataloader = _base_.with_masks
 val_evaluator = _base_.boxes_and_masks
 test_evaluator = val_evaluator
+default_hooks = _base_.whole_checkpoints

@@ -1,0 +1,110 @@
+"""Every tool that loads a checkpoint refuses one that carries code."""
+
+import os
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import compare
+import demo
+import gate_maps
+import mask_errors
+import mmdet_tool
+import predict
+import pytest
+import torch
+from helpers import SHAPES_CONFIG, build_model
+
+train, test = (
+    SimpleNamespace(__file__=name, main=partial(mmdet_tool.main, name))
+    for name in ('train.py', 'test.py')
+)
+INIT = 'model.backbone.init_cfg'
+RUN = ['--work-dir', '.']
+# The arguments after the config, and the config's options where it has some
+ENTRIES = {
+    'load_from': (train, RUN, ['load_from=bad.pth']),
+    'backbone': (
+        train,
+        RUN,
+        [
+            f'{INIT}._delete_=True',
+            f'{INIT}.type=Pretrained',
+            f'{INIT}.checkpoint=bad.pth',
+        ],
+    ),
+    'gate_maps': (gate_maps, ['bad.pth', 'image.jpg'], None),
+    'compare': (compare, ['good.pth', SHAPES_CONFIG, 'bad.pth'], []),
+    'mask_errors': (mask_errors, ['bad.pth'], []),
+}
+
+
+class Payload:
+    """Makes a folder when a careless reader unpickles it."""
+
+    def __reduce__(self):
+        return os.mkdir, (os.path.abspath('trap'),)
+
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory):
+    file = tmp_path_factory.mktemp('good') / 'good.pth'
+    torch.save(dict(state_dict=build_model().state_dict(), meta={}), file)
+    return file
+
+
+@pytest.fixture
+def folder(good, shapes, tmp_path, monkeypatch):
+    """Current, with a hostile checkpoint, which a run would resume from."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(good, tmp_path)
+    shutil.copy(next((shapes / 'val2017').glob('*.jpg')), 'image.jpg')
+    torch.save(dict(state_dict={}, meta=Payload()), 'bad.pth')
+    Path('last_checkpoint').write_text(os.path.abspath('bad.pth'))
+    yield tmp_path
+    assert not (tmp_path / 'trap').exists()
+
+
+def call(monkeypatch, tool, *argv):
+    """Run a tool's main() to its complaint."""
+    monkeypatch.setattr(sys, 'argv', [tool.__file__, *map(str, argv)])
+    with pytest.raises(SystemExit) as end:
+        tool.main()
+    return end.value.code
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+def test_refused(entry, folder, shapes, monkeypatch):
+    tool, arguments, options = ENTRIES[entry]
+    if options is not None:
+        options = ['--cfg-options', f'data_root={shapes}', *options]
+    said = call(monkeypatch, tool, SHAPES_CONFIG, *arguments, *(options or []))
+    name = Path(tool.__file__).name
+    assert said.startswith(f'{name}: the checkpoint was refused')
+    assert '\n' not in said
+
+
+def test_refused_in_the_demo(folder, shapes, monkeypatch, capsys):
+    """Whose training and testing are train.py and test.py, run here."""
+    said = []
+
+    def run(command):
+        tool = dict(train=train, test=test)[Path(command[1]).stem]
+        said.append(call(monkeypatch, tool, *command[2:]))
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=run))
+    end = call(monkeypatch, demo, '--data', shapes, '--work-dir', folder)
+    assert end == 'demo.py: stopped, as tools/train.py failed'
+    assert said[0].startswith('train.py: the checkpoint was refused')
+
+
+@pytest.mark.parametrize('share', [0, 0.01, 0.5, 0.999])
+def test_a_damaged_checkpoint_is_named(share, folder, shapes, monkeypatch):
+    whole = Path('good.pth').read_bytes()
+    Path('bad.pth').write_bytes(whole[: int(len(whole) * share)])
+    said = call(monkeypatch, predict, SHAPES_CONFIG, 'bad.pth', 'image.jpg')
+    assert said.startswith('predict.py: the checkpoint was refused')
+    assert 'bad.pth' in said and '\n' not in said
