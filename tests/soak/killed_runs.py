@@ -69,14 +69,14 @@ def test_killed_while_writing(unbroken, shapes, tmp_path, record_property):
     for which in range(1, 7):  # three checkpoints, three markers
         folder = tmp_path / str(which)
         folder.mkdir()
-        python, _, *arguments = training(shapes, folder)
+        python, tool, *arguments = training(shapes, folder)
         dead = run([python, DYING, which, *arguments], folder)
         assert dead.returncode == -signal.SIGKILL, dead.stderr
         assert len(list(folder.glob('*.part'))) == 1
         assert (folder / 'last_checkpoint').exists() == (which > 2)
         if which > 2:
             last_weights(folder)
-        done = run([python, _, *arguments], folder)
+        done = run([python, tool, *arguments], folder)
         assert done.returncode == 0, done.stderr
         assert same_weights(last_weights(folder), unbroken.weights)
         assert not list(folder.glob('*.part'))
@@ -91,7 +91,7 @@ def test_the_disk_is_full_once(unbroken, shapes, tmp_path, record_property):
     """As which a limit to the size of files serves: write() fails."""
     command = training(shapes, tmp_path)
     size = (unbroken.folder / 'epoch_3.pth').stat().st_size
-    python, tool, *arguments = command
+    python, _, *arguments = command
     dead = run([python, DYING, 3, *arguments], tmp_path)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     done = subprocess.run(

@@ -75,9 +75,11 @@ def test_a_step_on_images_of_different_sizes_and_none_with_objects(
 
 def training(shapes: Path, ranks: int) -> list:
     """The command of a training that does not end by itself."""
-    arguments = command(
-        '', shapes, '--work-dir', 'run', options=['train_cfg.max_epochs=999']
-    )[2:]
+    options = [
+        'train_cfg.max_epochs=999',
+        'default_hooks.checkpoint.max_keep_ckpts=1',
+    ]
+    arguments = command('', shapes, '--work-dir', 'run', options=options)[2:]
     tool = ROOT / 'tools' / 'dist_train.sh'
     words = [tool, SHAPES_CONFIG, ranks, *arguments]
     return [str(word) for word in words]
