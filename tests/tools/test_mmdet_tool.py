@@ -240,34 +240,6 @@ def test_two_nodes_of_one_rank_each(shapes, tmp_path):
     assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
 
 
-def test_a_checkpoint_that_carries_code_is_refused(shapes, tmp_path):
-    class Payload:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / 'trap'),)
-
-    torch.save(dict(state_dict={}, meta=Payload()), tmp_path / 'bad.pth')
-    for tool, arguments in (
-        ('test.py', [SHAPES_CONFIG, 'bad.pth']),
-        ('train.py', [SHAPES_CONFIG, '--resume', 'bad.pth']),
-    ):
-        done = run(command(tool, shapes, *arguments), tmp_path)
-        assert done.returncode == 1
-        assert f'{tool}: the checkpoint was refused' in done.stderr
-        assert 'Traceback' not in done.stderr
-    done = run(
-        [
-            sys.executable,
-            ROOT / 'tools' / 'predict.py',
-            SHAPES_CONFIG,
-            'bad.pth',
-            ROOT / 'README.md',
-        ],
-        tmp_path,
-    )
-    assert 'predict.py: the checkpoint was refused' in done.stderr
-    assert not (tmp_path / 'trap').exists()
-
-
 def test_missing_files_get_a_sentence(tmp_path):
     for arguments, name in (
         (['nowhere.py'], 'nowhere.py'),
