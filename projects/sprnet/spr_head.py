@@ -112,6 +112,16 @@ class SPRHead(BaseModule):
         )
         check(
             name,
+            lambda value: value == 'mean',
+            "be 'mean': it is averaged over pixels and cells",
+            **{
+                'loss_mask.reduction': getattr(
+                    self.loss_mask, 'reduction', 'mean'
+                )
+            },
+        )
+        check(
+            name,
             lambda value: value == size,
             f'be {size}, what the decoder makes: 2 ** (num_linear + num_relu)',
             **{

@@ -108,6 +108,15 @@ def test_maps_of_a_single_pixel(model):
     assert len(detect(model, size)) > 0
 
 
+def test_an_image_of_5000_objects(models):
+    places = torch.arange(5000)
+    corners = torch.stack([places % 100, places // 100], 1)
+    boxes = torch.cat([corners, corners + 32], 1)
+    labels = [0] * len(boxes)
+    samples = [sample(boxes.tolist(), labels, SIZE)]
+    assert train(copy.deepcopy(models['SPRHead']), samples)['loss_mask'] > 0
+
+
 def blank(size):
     return torch.zeros(2, 3, *size)
 

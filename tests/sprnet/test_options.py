@@ -126,6 +126,11 @@ WRONG = [
         'mask or not',
     ),
     (
+        {f'{LOSS}.reduction': 'sum'},
+        "SPRHead: loss_mask.reduction='sum' must be 'mean': it is averaged "
+        'over pixels and cells',
+    ),
+    (
         {f'{HEAD}.mask_output.type': 'PolygonMasks'},
         "SPRHead: mask_output.type='PolygonMasks' is not registered; the "
         "types of this project are 'DenseMasks', 'RLEMasks'",
