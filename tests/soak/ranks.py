@@ -85,41 +85,47 @@ def training(shapes: Path, ranks: int) -> list:
     return [str(word) for word in words]
 
 
-def launch(command: list, folder: Path, **variables) -> subprocess.Popen:
-    with open(folder / f'output{variables.get("NODE_RANK", 0)}', 'w') as file:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(PYTHON=sys.executable, PORT=PORT, **variables),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+@pytest.fixture
+def launch(shapes, tmp_path):
+    """Start a training as one node; its output is in output<node>. Whatever
+    it leaves is killed in the end."""
+
+    def start(ranks: int, node: int = 0, nodes: int = 1) -> psutil.Popen:
+        with open(tmp_path / f'output{node}', 'w') as file:
+            return psutil.Popen(
+                training(shapes, ranks),
+                cwd=tmp_path,
+                env=environment(
+                    PYTHON=sys.executable,
+                    PORT=PORT,
+                    NNODES=str(nodes),
+                    NODE_RANK=str(node),
+                    SOAK=str(tmp_path),
+                ),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    yield start
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get('SOAK') == str(tmp_path):
+                process.kill()
 
 
-def wait_for_training(folder: Path) -> None:
+def wait_for_training(output: Path) -> None:
     deadline = time.monotonic() + 120
-    while 'Epoch(train)  [2]' not in (folder / 'output0').read_text():
-        assert time.monotonic() < deadline, (folder / 'output0').read_text()
+    while not re.search(r'Epoch\(train\) +\[ *2\]', output.read_text()):
+        assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.1)
 
 
-def family(launcher: subprocess.Popen) -> list:
-    return psutil.Process(launcher.pid).children(recursive=True)
-
-
-def seconds_to_end(launcher: subprocess.Popen, others: list) -> float:
+def seconds_to_end(launcher: psutil.Popen, others: list) -> float:
     """Wait, at most a minute, until a launcher failed and its ranks ended."""
     began = time.monotonic()
-    try:
-        assert launcher.wait(60) != 0
-        _, alive = psutil.wait_procs(others, timeout=60)
-        assert not alive
-    finally:
-        launcher.kill()
-        for process in others:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+    assert launcher.wait(60) != 0
+    _, alive = psutil.wait_procs(others, timeout=60)
+    assert not alive
     seconds = time.monotonic() - began
     assert seconds < 60
     return seconds
@@ -127,15 +133,15 @@ def seconds_to_end(launcher: subprocess.Popen, others: list) -> float:
 
 @ranks_of
 @pytest.mark.parametrize('victim', ['first', 'last'])
-def test_a_rank_dies(ranks, victim, shapes, tmp_path, record_property):
-    launcher = launch(training(shapes, ranks), tmp_path)
-    wait_for_training(tmp_path)
+def test_a_rank_dies(ranks, victim, launch, tmp_path, record_property):
+    launcher = launch(ranks)
+    wait_for_training(tmp_path / 'output0')
     workers = {
         int(process.environ()['RANK']): process
-        for process in psutil.Process(launcher.pid).children()
+        for process in launcher.children()
     }
     assert len(workers) == ranks
-    others = family(launcher)
+    others = launcher.children(recursive=True)
     workers[0 if victim == 'first' else ranks - 1].kill()
     seconds = seconds_to_end(launcher, others)
     output = (tmp_path / 'output0').read_text()
@@ -150,15 +156,12 @@ def test_a_rank_dies(ranks, victim, shapes, tmp_path, record_property):
 
 
 @pytest.mark.parametrize('victim', [0, 1])
-def test_a_node_dies(victim, shapes, tmp_path, record_property):
-    nodes = [
-        launch(training(shapes, 1), tmp_path, NNODES='2', NODE_RANK=str(node))
-        for node in range(2)
-    ]
-    wait_for_training(tmp_path)
+def test_a_node_dies(victim, launch, tmp_path, record_property):
+    nodes = [launch(1, node, nodes=2) for node in range(2)]
+    wait_for_training(tmp_path / 'output0')
     survivor = 1 - victim
-    others = family(nodes[survivor])
-    for process in [*family(nodes[victim]), nodes[victim]]:
+    others = nodes[survivor].children(recursive=True)
+    for process in [*nodes[victim].children(recursive=True), nodes[victim]]:
         process.kill()
     nodes[victim].wait()
     seconds = seconds_to_end(nodes[survivor], others)
