@@ -9,9 +9,8 @@ from pathlib import Path
 sys.path[:0] = map(str, (Path(__file__).parents[1], Path(__file__).parents[2]))
 
 import torch  # noqa: E402
-import torch.distributed as dist  # noqa: E402
 from helpers import build_model, sample  # noqa: E402
-from mmengine.model import MMDistributedDataParallel  # noqa: E402
+from sprnet.two_ranks import step  # noqa: E402
 
 SIZES = [(128, 128), (96, 160), (64, 64), (192, 128)]
 BOXES = [
@@ -29,26 +28,11 @@ def model_and_data():
     torch.manual_seed(5)
     images = [torch.randn(1, 3, *size) for size in SIZES]
     samples = [
-        [sample(boxes, list(range(len(boxes))), size)]
+        sample(boxes, list(range(len(boxes))), size)
         for boxes, size in zip(BOXES, SIZES)
     ]
     return model, images, samples
 
 
-def main(out: Path) -> None:
-    dist.init_process_group('gloo')
-    rank = dist.get_rank()
-    model, images, samples = model_and_data()
-    wrapped = MMDistributedDataParallel(model, device_ids=None)
-    losses = wrapped(images[rank], samples[rank], mode='loss')
-    model.parse_losses(losses)[0].backward()
-    grads = {k: p.grad.clone() for k, p in model.named_parameters()}
-    torch.optim.SGD(model.parameters(), lr=0.01).step()
-    torch.save(
-        dict(grads=grads, weights=model.state_dict()), out / f'rank{rank}.pth'
-    )
-    dist.destroy_process_group()
-
-
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    step(*model_and_data(), Path(sys.argv[1]))

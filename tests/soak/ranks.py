@@ -48,7 +48,7 @@ def test_a_step_on_images_of_different_sizes_and_none_with_objects(
 
     def mask_losses():
         return sum(
-            model(images[r], samples[r], mode='loss')['loss_mask']
+            model(images[r], [samples[r]], mode='loss')['loss_mask']
             for r in range(ranks)
         )
 

@@ -29,14 +29,13 @@ def model_and_data():
     return model, images, samples
 
 
-def main(out: Path) -> None:
+def step(model, images, samples, out: Path) -> None:
+    """This rank's training step on its own image, (1, 3, H, W), and sample;
+    saves what came of it."""
     dist.init_process_group('gloo')
     rank = dist.get_rank()
-    model, images, samples = model_and_data()
     wrapped = MMDistributedDataParallel(model, device_ids=None)
-    losses = wrapped(
-        images[rank : rank + 1], samples[rank : rank + 1], mode='loss'
-    )
+    losses = wrapped(images[rank], [samples[rank]], mode='loss')
     model.parse_losses(losses)[0].backward()
     grads = {k: p.grad.clone() for k, p in model.named_parameters()}
     torch.optim.SGD(model.parameters(), lr=0.01).step()
@@ -52,4 +51,5 @@ def main(out: Path) -> None:
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    model, images, samples = model_and_data()
+    step(model, images.split(1), samples, Path(sys.argv[1]))
