@@ -33,7 +33,7 @@ test: setup
 	@"$(RUN)" -m pytest $(TESTS)
 
 soak: setup
-	@"$(RUN)" -m pytest tests/soak/killed_runs.py tests/soak/ranks.py
+	@timeout 1h "$(RUN)" -m pytest tests/soak/killed_runs.py tests/soak/ranks.py
 
 lint: setup
 	@"$(RUN)" -m ruff check .
