@@ -149,6 +149,22 @@ def select(
     return [index[i] for i in image_ids]
 
 
+def folder_images(folder: Path) -> List[Path]:
+    """The images of a folder, those that MMDetection's DetInferencer takes.
+
+    Raises:
+        ValueError: There are none.
+    """
+    from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMG_EXTENSIONS
+    )
+    if not found:
+        raise ValueError(f'{folder} has no images')
+    return found
+
+
 def image_files(paths: Sequence[Path]) -> List[Path]:
     """Images, and the images of folders.
 
@@ -156,17 +172,10 @@ def image_files(paths: Sequence[Path]) -> List[Path]:
         ValueError: A folder without images, or two images whose results would
             bear the same name.
     """
-    from mmdet.apis.det_inferencer import IMG_EXTENSIONS
-
     files: List[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(
-                p for p in path.iterdir() if p.suffix.lower() in IMG_EXTENSIONS
-            )
-            if not found:
-                raise ValueError(f'{path} has no images')
-            files += found
+            files += folder_images(path)
         else:
             files.append(path)
     by_name = {}

@@ -10,7 +10,6 @@ import gate_maps
 import gradient_flow
 import numpy as np
 import positive_pixels
-import predict
 import pytest
 import torch
 import torch.nn.functional as F
@@ -365,39 +364,6 @@ def test_gradient_flow_draws_configs_side_by_side(
         assert not list((tmp_path / config.stem).glob('*.pth'))
 
 
-def test_predict_does_the_rest_of_a_folder(
-    monkeypatch, checkpoints, shapes, tmp_path
-):
-    folder = tmp_path / 'folder'
-    folder.mkdir()
-    good = images(shapes)[:3]
-    for image in good:
-        (folder / image.name).write_bytes(image.read_bytes())
-    (folder / 'text.jpg').write_text('no image')
-    (folder / 'empty.png').write_text('')
-    (folder / 'notes.txt').write_text('passed over')
-    out = tmp_path / 'out'
-    with pytest.raises(SystemExit) as end:
-        call(
-            monkeypatch,
-            predict,
-            SHAPES_CONFIG,
-            checkpoints['gfpn'],
-            folder,
-            '--out-dir',
-            out,
-            '--contact-sheet',
-            tmp_path / 'sheet.png',
-        )
-    assert end.value.code == (
-        f'predict.py: no images: {folder}/empty.png, {folder}/text.jpg'
-    )
-    for image in good:
-        assert is_picture(out / 'vis' / image.name, 96)
-        assert (out / 'preds' / f'{image.stem}.json').is_file()
-    assert cv2.imread(str(tmp_path / 'sheet.png')).shape == (960, 960, 3)
-
-
 def test_wrong_input_gets_one_sentence(
     monkeypatch, checkpoints, shapes, tmp_path, capsys
 ):
@@ -416,9 +382,8 @@ def test_wrong_input_gets_one_sentence(
         (gate_maps, ['no.py', gfpn, image], 'no.py does not exist'),
         (gate_maps, [image, gfpn, image], 'Only py/yml/yaml/json'),
         (gate_maps, [SHAPES_CONFIG, image, image], 'checkpoint was refused'),
-        (predict, [SHAPES_CONFIG, gfpn, empty], f'{empty} has no images'),
-        (predict, [SHAPES_CONFIG, gfpn, image, other], 'the same name'),
-        (predict, [*pair[:2], image, '--score-thr', 2], 'no score in 0..1'),
+        (gate_maps, [SHAPES_CONFIG, gfpn, empty], f'{empty} has no images'),
+        (gate_maps, [SHAPES_CONFIG, gfpn, image, other], 'the same name'),
         (positive_pixels, [RETINANET_CONFIG, *data], 'type SPRHead'),
         (
             positive_pixels,
