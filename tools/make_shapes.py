@@ -106,7 +106,8 @@ def write_split(
         ]
     (out / 'annotations').mkdir(exist_ok=True)
     categories = [
-        dict(id=i, name=name) for i, name in enumerate(CLASSES, start=1)
+        dict(id=i, name=name, supercategory='shape')
+        for i, name in enumerate(CLASSES, start=1)
     ]
     (out / 'annotations' / f'instances_{split}.json').write_text(
         json.dumps(

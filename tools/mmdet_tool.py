@@ -1,5 +1,9 @@
 """Run one of MMDetection's own command-line tools on this repository.
 
+    python tools/mmdet_tool.py analysis_tools/get_flops.py CONFIG
+
+and any other script of mmdet's tools, docs/mmdet_tools.md lists them.
+
 The tools that the mmdet package brings are run as they are; what is added is
 what they lack: this repository's modules on the import path from any working
 directory, ranks and --amp on machines without a GPU, --amp in testing, one
@@ -27,6 +31,9 @@ def main(script: str) -> None:
     """Run ``script`` of mmdet's tools with this process's arguments."""
     # In front: another package called `projects` may be installed.
     sys.path.insert(0, str(ROOT))
+    # Some scripts load a checkpoint without a config that imports it.
+    import projects.sprnet  # noqa: F401
+
     argv = sys.argv[1:]
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / script
     try:
@@ -145,3 +152,9 @@ def cpu_ranks(argv: List[str]) -> List[str]:
         'model_wrapper_cfg.device_ids=None',
         'model_wrapper_cfg.broadcast_buffers=False',
     ]
+
+
+if __name__ == '__main__':
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv.pop(1))

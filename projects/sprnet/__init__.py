@@ -17,6 +17,7 @@ from .metrics import CocoAPARMetric
 from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
 from .spr_head import SPRHead
 from .sprnet import SPRNet
+from .tta import MaskTTAModel
 from .voting_spr_head import VotingSPRHead
 from .whole_checkpoints import WholeCheckpointHook, WholeFileBackend
 
@@ -33,6 +34,7 @@ __all__ = [
     'FrozenSPRNet',
     'GFPN',
     'GradientFlowHook',
+    'MaskTTAModel',
     'MasknessSPRHead',
     'MultiScaleFusion',
     'OverlapPixelSampler',
