@@ -1,16 +1,17 @@
 """Run one of MMDetection's own command-line tools on this repository.
 
     python tools/mmdet_tool.py analysis_tools/get_flops.py CONFIG
+    python tools/mmdet_tool.py misc/print_config.py --help
 
-and any other script of mmdet's tools, docs/mmdet_tools.md lists them.
-
-The tools that the mmdet package brings are run as they are; what is added is
-what they lack: this repository's modules on the import path from any working
-directory, ranks and --amp on machines without a GPU, --amp in testing, one
-option to move a data set, and a sentence instead of a traceback for a file
-that is missing or refused.
+SCRIPT is any of mmdet's, listed in docs/mmdet_tools.md. Those that the mmdet
+package brings are run as they are; what is added is what they lack: this
+repository's modules on the import path from any working directory, checkpoints
+loaded weights-only, ranks and --amp on machines without a GPU, --amp in
+testing, one option to move a data set, and a sentence instead of a traceback
+for a file that is missing or refused.
 """
 
+import argparse
 import os
 import pickle
 import runpy
@@ -23,6 +24,7 @@ import torch
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 CFG_OPTIONS = '--cfg-options'
 AMP = '--amp'
 
@@ -35,12 +37,11 @@ def main(script: str) -> None:
     import projects.sprnet  # noqa: F401
 
     argv = sys.argv[1:]
-    tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / script
     try:
         argv, precision = mixed_precision(script, argv)
         options = moved_data(argv) + cpu_ranks(argv) + precision
         sys.argv[1:] = with_options(argv, options)
-        runpy.run_path(str(tool), run_name='__main__')
+        runpy.run_path(str(SCRIPTS / script), run_name='__main__')
     except FileNotFoundError as error:
         sys.exit(
             f'{script}: {error} (data elsewhere? '
@@ -154,7 +155,22 @@ def cpu_ranks(argv: List[str]) -> List[str]:
     ]
 
 
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('script', metavar='SCRIPT')
+    parser.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help="the script's own"
+    )
+    args = parser.parse_args()
+    if not (SCRIPTS / args.script).is_file():
+        parser.error(f'mmdet has no {args.script} in {SCRIPTS}')
+    return args
+
+
 if __name__ == '__main__':
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    main(sys.argv.pop(1))
+    chosen = parse_args()
+    sys.argv = [chosen.script, *chosen.arguments]
+    main(chosen.script)

@@ -21,7 +21,8 @@ class RLEMasks:
     """COCO's run lengths, without an image of pixels for each mask.
 
     For large images and for evaluation: MMDetection's CocoMetric takes them
-    as they are. Its visualizer does not. Called as :func:`.rle.rle_masks`.
+    as they are. Its visualizer does not, nor does its DetInferencer unless it
+    is asked for data samples. Called as :func:`.rle.rle_masks`.
     """
 
     __call__ = staticmethod(rle_masks)

@@ -28,7 +28,11 @@ def untrained(folder, config):
     own = folder / f'always_{config.name}'
     own.write_text(
         f'_base_ = {str(config)!r}\n'
-        f'model = dict(test_cfg=dict(score_thr=0.0, max_per_img={DETECTIONS}))'
+        'model = dict(\n'
+        '    backbone=dict(base_channels=8),\n'
+        '    neck=dict(in_channels=[8, 16, 32, 64]),\n'
+        f'    test_cfg=dict(score_thr=0.0, max_per_img={DETECTIONS}),\n'
+        ')\n'
     )
     checkpoint = own.with_suffix('.pth')
     torch.save(
