@@ -47,6 +47,20 @@ def score(text: str) -> float:
     return value
 
 
+def device(text: str) -> str:
+    """An argument that is a device of this machine."""
+    import torch
+
+    try:
+        torch.empty(0, device=text)
+    except (AssertionError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(
+            f'{text} cannot be used here: {why}'
+        ) from error
+    return text
+
+
 def parser_of(doc: str, out_dir: str) -> argparse.ArgumentParser:
     """A parser whose help is a tool's docstring, with ``--out-dir``."""
     parser = argparse.ArgumentParser(
@@ -63,7 +77,9 @@ def parser_of(doc: str, out_dir: str) -> argparse.ArgumentParser:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (the GPU if there is one)'
+        '--device',
+        type=device,
+        help='such as cpu or cuda:0 (the GPU if there is one)',
     )
 
 

@@ -239,18 +239,23 @@ def mp4_name(name: Path) -> Path:
 
 
 def write_video(pictures: Iterator[np.ndarray], path: Path, fps: float) -> int:
-    """Write a video and return how many frames it has."""
+    """Write a video and return how many frames it has.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
     writer, count = cv2.VideoWriter(), 0
     try:
         for picture in pictures:
-            count += 1
-            if not writer.isOpened():  # only a frame knows how it is turned
+            if not count:  # only a frame knows how it is turned
                 height, width = picture.shape[:2]
                 code = cv2.VideoWriter.fourcc(*'mp4v')
-                writer.open(str(path), code, fps, (width, height))
+                if not writer.open(str(path), code, fps, (width, height)):
+                    raise OSError(f'OpenCV cannot write {path}')
+            count += 1
             writer.write(np.ascontiguousarray(picture))
     finally:
         writer.release()

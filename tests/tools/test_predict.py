@@ -62,7 +62,7 @@ def images(shapes):
 
 def call(monkeypatch, *arguments):
     """The sentence that the tool ends in, None after success."""
-    argv = ['predict.py', *map(str, arguments), '--device', 'cpu']
+    argv = ['predict.py', '--device', 'cpu', *map(str, arguments)]
     monkeypatch.setattr(sys, 'argv', argv)
     try:
         predict.main()
@@ -335,11 +335,18 @@ def test_wrong_annotation_files(shapes, tmp_path):
     [
         (['--score-thr', 2], 'argument --score-thr: 2 is no score in 0..1'),
         (['--batch-size', 0], 'argument --batch-size: 0 is no number above 0'),
+        (['--device', 'gpu'], 'argument --device: gpu cannot be used here: '),
     ],
 )
 def test_wrong_options(monkeypatch, model, arguments, words, capsys):
     assert call(monkeypatch, *model, 'x.jpg', *arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_video_that_cannot_be_written_is_named(tmp_path):
+    frames = iter([np.zeros((96, 96, 3), np.uint8)])
+    with pytest.raises(OSError, match='cannot write .*x.nothing'):
+        predict.write_video(frames, tmp_path / 'x.nothing', 5)
 
 
 def test_no_more_than_a_batch_is_loaded(inferencer):
