@@ -30,10 +30,10 @@ class CocoResults:
         self.ann_file = ann_file
         self.images: List[dict] = []
         self.count = 0
-        self.known, self.categories = (
-            {},
-            [dict(id=n, name=name) for n, name in enumerate(classes, start=1)],
-        )
+        self.known: Dict[str, int] = {}
+        self.categories = [
+            dict(id=n, name=name) for n, name in enumerate(classes, start=1)
+        ]
         if ann_file:
             try:
                 coco = json.loads(ann_file.read_text())

@@ -7,7 +7,8 @@ DetInferencer.
 INPUT is an image, a folder of images, a video, or a quoted glob, of which **
 leads into folders. In OUT_DIR are then
 
-    vis/       every picture and video, its objects of --score-thr drawn
+    vis/       every picture and video (MPEG-4, without its sound) with its
+               objects of at least --score-thr
     preds/     a JSON for each picture, and for each frame of a video: all
                boxes, scores, labels and masks (COCO's RLE) as DetInferencer
                writes them
@@ -291,7 +292,7 @@ def main() -> None:
     from coco_results import CocoResults
     from mmdet.apis import DetInferencer
 
-    import projects.sprnet  # noqa: F401  lets torch read any of our checkpoints
+    from projects.sprnet import RLEMasks
 
     # Boxes at an image's edge, each time one is drawn
     warnings.filterwarnings('ignore', module='mmengine.visualization')
@@ -308,6 +309,9 @@ def main() -> None:
             str(args.checkpoint),
             device=args.device,
         )
+        mask_head = getattr(inferencer.model, 'mask_head', None)
+        if isinstance(getattr(mask_head, 'mask_output', None), RLEMasks):
+            raise ValueError('masks that are RLEMasks cannot be drawn')
         classes = inferencer.model.dataset_meta['classes']
         args.out_dir.mkdir(parents=True, exist_ok=True)
         results = CocoResults(

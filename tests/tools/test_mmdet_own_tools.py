@@ -3,6 +3,7 @@
 import json
 import multiprocessing.dummy
 import re
+import shutil
 import sys
 import time
 import types
@@ -203,6 +204,22 @@ def test_benchmark_of_the_data(place, shapes):
     )
     log = place / 'benchmark' / 'benchmark.log'
     assert 'Overall fps' in log.read_text()
+
+
+def test_jsons_are_split_and_made(place, shapes):
+    arguments = ['--data-root', shapes, '--out-dir', place / 'split']
+    few = ['--labeled-percent', '50', '--fold', '1']
+    call(place, shapes, 'misc/split_coco.py', *arguments, *few)
+    parts = [json.loads(p.read_text()) for p in (place / 'split').iterdir()]
+    assert sum(len(part['images']) for part in parts) == 12
+
+    shutil.copytree(shapes / 'val2017', place / 'images')
+    (place / 'classes.txt').write_text('\n'.join(CLASSES))
+    script = 'dataset_converters/images2coco.py'
+    call(place, shapes, script, 'images', 'classes.txt', 'new.json')
+    made = json.loads((place / 'annotations' / 'new.json').read_text())
+    assert len(made['images']) == 5
+    assert [one['name'] for one in made['categories']] == list(CLASSES)
 
 
 def test_test_time_augmentation(place, shapes):

@@ -299,12 +299,14 @@ def test_wrong_input_gets_one_sentence(monkeypatch, model, shapes, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'clip.mp4').write_text('')
     ann_file = shapes / 'annotations' / 'instances_val2017.json'
+    rle = 'model.mask_head.mask_output.type=RLEMasks'
     for arguments, words in (
         (['nowhere.jpg'], 'nowhere.jpg does not exist'),
         (['nowhere/*.jpg'], 'nowhere/*.jpg does not exist'),
         ([tmp_path / 'empty'], f'{tmp_path / "empty"} has no images'),
         ([tmp_path / 'clip.mp4', '--ann-file', ann_file], 'clip.mp4 is none'),
         ([ann_file, '--ann-file', ann_file], f'has no image {ann_file}'),
+        ([ann_file, '--cfg-options', rle], 'RLEMasks cannot be drawn'),
     ):
         out = ['--out-dir', tmp_path / 'out']
         said = call(monkeypatch, *model, *arguments, *out)
