@@ -18,10 +18,13 @@ class MaskTTAModel(DetTTAModel):
 
     Boxes are merged as DetTTAModel merges them; each that remains keeps the
     mask of its own view, mirrored back. Detections without masks are merged as
-    well. Masks must be pixels of the image, not ``RLEMasks``.
+    well.
 
     Args:
         kwargs: As of DetTTAModel.
+
+    Raises:
+        TypeError: When it is to merge masks that are ``RLEMasks``.
     """
 
     def _merge_single_sample(
@@ -41,10 +44,12 @@ class MaskTTAModel(DetTTAModel):
         if 'masks' in views[0]:
             merged.masks = torch.cat([unflipped(s) for s in data_samples])
         if len(merged):
-            _, kept = batched_nms(
+            boxes, kept = batched_nms(
                 merged.bboxes, merged.scores, merged.labels, self.tta_cfg.nms
             )
-            merged = merged[kept[: self.tta_cfg.max_per_img]]
+            merged = merged[kept]
+            merged.scores = boxes[:, 4]  # which soft NMS lowers
+            merged = merged[: self.tta_cfg.max_per_img]
         result = data_samples[0]
         result.pred_instances = merged
         return result
@@ -53,4 +58,9 @@ class MaskTTAModel(DetTTAModel):
 def unflipped(sample: DetDataSample) -> Tensor:
     """Masks (n, H, W) of a view, as they lie in the image."""
     masks = sample.pred_instances.masks
+    if not isinstance(masks, Tensor):
+        raise TypeError(
+            'MaskTTAModel merges DenseMasks, the default of '
+            'mask_head.mask_output, not RLEMasks'
+        )
     return masks.flip(FLIPPED[sample.flip_direction]) if sample.flip else masks

@@ -284,7 +284,7 @@ def test_views_are_merged_with_their_masks(tta_models, direction):
         view([first], [0.6]),
         view([second, [5, 5, 25, 25]], [0.9, 0.5], direction),
     ]
-    ours, mmdets = tta_models
+    ours, _ = tta_models
     (found,) = ours.merge_preds([views])
     expected = [
         view([second], [0.9]).pred_instances,
@@ -296,16 +296,6 @@ def test_views_are_merged_with_their_masks(tta_models, direction):
         wanted = torch.cat([one[key] for one in expected])
         assert torch.equal(found[key], wanted)
 
-    views = [
-        view([first], [0.6]),
-        view([second, [5, 5, 25, 25]], [0.9, 0.5], direction),
-    ]
-    for one in views:
-        del one.pred_instances.masks
-    (stock,) = mmdets.merge_preds([views])
-    for key in ('bboxes', 'scores', 'labels'):
-        assert torch.equal(stock.pred_instances[key], found[key])
-
 
 def test_views_of_nothing_and_of_boxes_alone(tta_models):
     ours, _ = tta_models
@@ -316,3 +306,24 @@ def test_views_of_nothing_and_of_boxes_alone(tta_models):
     (found,) = ours.merge_preds([[boxes]])
     assert found.pred_instances.bboxes.tolist() == [[4, 4, 24, 24]]
     assert 'masks' not in found.pred_instances
+    boxes.pred_instances.masks = [dict(size=[40, 60], counts='')]
+    with pytest.raises(TypeError, match='not RLEMasks'):
+        ours.merge_preds([[boxes]])
+
+
+@pytest.mark.parametrize('nms', ['nms', 'soft_nms'])
+def test_boxes_and_scores_are_those_of_mmdet(tta_models, nms):
+    views = [
+        view([[4, 4, 24, 24], [6, 4, 26, 24]], [0.6, 0.5]),
+        view([[5, 5, 25, 25], [30, 10, 50, 38]], [0.55, 0.9], 'vertical'),
+    ]
+    ours, mmdets = tta_models
+    ours.tta_cfg.nms.type = mmdets.tta_cfg.nms.type = nms
+    (found,) = ours.merge_preds([[one.clone() for one in views]])
+    for one in views:
+        del one.pred_instances.masks
+    (expected,) = mmdets.merge_preds([views])
+    assert len(expected.pred_instances) == (2 if nms == 'nms' else 4)
+    for key in ('bboxes', 'scores', 'labels'):
+        wanted = expected.pred_instances[key]
+        assert torch.equal(found.pred_instances[key], wanted)
