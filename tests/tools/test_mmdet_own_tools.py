@@ -119,15 +119,6 @@ def test_publish_model(place, shapes):
     build_model(**NARROW).load_state_dict(published['state_dict'])
 
 
-def test_browse_dataset(place, shapes):
-    script = 'analysis_tools/browse_dataset.py'
-    arguments = ['--not-show', '--output-dir', 'browsed']
-    call(place, shapes, script, SHAPES_CONFIG, *arguments)
-    pictures = list((place / 'browsed').glob('*.jpg'))
-    assert len(pictures) > 5
-    assert cv2.imread(str(pictures[0])).shape == (192, 192, 3)
-
-
 def test_analyze_results(place, shapes):
     script = 'analysis_tools/analyze_results.py'
     arguments = ['out.pkl', 'analyzed', '--topk', 1]

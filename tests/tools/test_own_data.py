@@ -126,7 +126,8 @@ def followed(tmp_path_factory):
 
 def test_the_page_leads_from_drawings_to_masks(followed):
     browsed = followed / 'work_dirs' / 'cells' / 'browse'
-    assert len(list(browsed.glob('*.jpg'))) == 3
+    sizes = {cv2.imread(str(file)).shape for file in browsed.glob('*.jpg')}
+    assert len(list(browsed.iterdir())) == 3 and sizes == {(77, 96, 3)}
     pictures = followed.glob('work_dirs/cells/*/pictures/*.jpg')
     assert len(list(pictures)) == 3
     found = COCO(followed / 'predictions' / 'coco.json')
