@@ -21,6 +21,7 @@ left out with the whole of their image.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
@@ -114,9 +115,10 @@ def read(file: Path, folder: Path) -> Tuple[dict, List[dict]]:
     """
     import mmcv
 
-    data = json.loads(file.read_text())
-    # Windows' separators where it was drawn there
-    path = (file.parent / data['imagePath'].replace('\\', '/')).resolve()
+    data = json.loads(file.read_text(encoding='utf-8'))
+    # Windows' separators where it was drawn there; links are not followed
+    name = data['imagePath'].replace('\\', '/')
+    path = Path(os.path.abspath(file.parent / name))
     if not path.is_file() or not path.stat().st_size:
         raise ValueError(f'its image {path} is missing or empty')
     # As MMDetection loads it: turned as EXIF says, which labelme does too
@@ -162,7 +164,7 @@ def main() -> None:
     args = parse_args()
     from rich.progress import track
 
-    folder, out = args.folder.resolve(), args.out.resolve()
+    folder, out = (Path(os.path.abspath(p)) for p in (args.folder, args.out))
     files = [f for f in sorted(folder.rglob('*.json')) if f != out]
     if not files:
         sys.exit(f'labelme_to_coco.py: {args.folder} has no JSONs')

@@ -213,6 +213,8 @@ def test_what_is_drawn_becomes_the_mask(monkeypatch, tmp_path):
 
 def test_images_of_labelme(monkeypatch, tmp_path):
     drawing(tmp_path, 'none', [])
+    elsewhere = (tmp_path / 'none.jpg').rename(tmp_path.parent / 'linked.jpg')
+    (tmp_path / 'none.jpg').symlink_to(elsewhere)
     # Of Windows, in a folder of its own; by an old version, which says no
     # shape type and no size
     old = shape('a', [[1, 1], [50, 1], [50, 50]])
