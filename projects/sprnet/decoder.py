@@ -1,4 +1,4 @@
-from typing import NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ def ranks(owners: Tensor, count: int) -> Tuple[Tensor, int]:
 
 def tree_to_grid(x: Tensor, depth: int) -> Tensor:
     """(P, 4 ** depth) in tree order -> (P, 2 ** depth, 2 ** depth)."""
-    pixels = len(x)
+    pixels = x.shape[0]  # len() would be a constant of a traced graph
     x = x.view(pixels, *[2] * (2 * depth))
     rows, columns = range(1, 2 * depth, 2), range(2, 2 * depth + 1, 2)
     return x.permute(0, *rows, *columns).reshape(pixels, 2**depth, 2**depth)
@@ -149,14 +149,7 @@ class SinglePixelDecoder(BaseModule):
         Returns:
             (n, mask_size, mask_size) logits of each label's own channel.
         """
-        doublings = [Doubling.of(deconv) for deconv in self.deconvs]
-        small = codes[:, None]
-        for doubling in doublings[: self.num_linear]:
-            small = doubling(small)
-        medium = small
-        for doubling in doublings[self.num_linear : -1]:
-            medium = doubling(medium).relu_()
-
+        doublings, small, medium = self._grow(codes)
         slots, count = ranks(owners, len(codes))
         weight = self.classifier.weight.flatten(1)[labels]
         weights = weight.new_zeros(len(codes), count, weight.shape[1])
@@ -168,6 +161,36 @@ class SinglePixelDecoder(BaseModule):
         logits = torch.cat(logits)[owners, :, slots]
         logits = logits + self.classifier.bias[labels][:, None]
         return tree_to_grid(logits, len(self.deconvs))
+
+    def one_each(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """:meth:`forward` of one mask a pixel, all of them at once.
+
+        What is computed is the same whatever the pixels are, so that it can
+        be traced into a graph.
+
+        Args:
+            codes: (P, in_channels) of the pixels.
+            labels: (P,) class of each one's mask.
+
+        Returns:
+            (P, mask_size, mask_size) logits.
+        """
+        weights = self.classifier.weight.flatten(1)[labels][..., None]
+        logits = self._last(*self._grow(codes), weights)[..., 0]
+        logits = logits + self.classifier.bias[labels][:, None]
+        return tree_to_grid(logits, len(self.deconvs))
+
+    def _grow(self, codes: Tensor) -> Tuple[List[Doubling], Tensor, Tensor]:
+        """All doublings, and pixels' maps before the first with ReLU and
+        before the last."""
+        doublings = [Doubling.of(deconv) for deconv in self.deconvs]
+        small = codes[:, None]
+        for doubling in doublings[: self.num_linear]:
+            small = doubling(small)
+        medium = small
+        for doubling in doublings[self.num_linear : -1]:
+            medium = doubling(medium).relu_()
+        return doublings, small, medium
 
     def _last(
         self,

@@ -96,7 +96,7 @@ class MultiScaleFusion(BaseModule):
             window = rows.index_select(0, taps.flatten())
             codes.append(
                 F.linear(
-                    window.view(len(pixels), kernel**2 * rows.shape[1]),
+                    window.view(-1, kernel**2 * rows.shape[1]),
                     conv.weight.permute(0, 2, 3, 1).flatten(1),
                     conv.bias,
                 )
@@ -149,10 +149,10 @@ class ConsecutiveConvs(BaseModule):
         sizes = pyramid_sizes(feats)
         taps = window_rows(images, pixels, sizes, side, 1)
         x = rows.index_select(0, taps.flatten())
-        x = x.view(len(pixels), side, side, rows.shape[1]).permute(0, 3, 1, 2)
+        x = x.view(-1, side, side, rows.shape[1]).permute(0, 3, 1, 2)
         zeros = sum(height * width for height, width in sizes)
         inside = taps % (zeros + 1) != zeros
-        inside = inside.view(len(pixels), 1, side, side)
+        inside = inside.view(-1, 1, side, side)
         for conv in self.convs:
             # What a dense layer pads with zeros is no output of the layer
             # before, so it must be zero here, not ReLU of the bias.

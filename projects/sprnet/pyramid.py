@@ -25,13 +25,24 @@ def flatten_pyramid(feats: Sequence[Tensor]) -> Tensor:
     pixel p of image n is row n * (L + 1) + p, zeros are row n * (L + 1) + L.
     """
     levels = [feat.flatten(2).transpose(1, 2) for feat in feats]
-    zeros = levels[0].new_zeros(len(levels[0]), 1, levels[0].shape[2])
+    zeros = levels[0].new_zeros(levels[0].shape[0], 1, levels[0].shape[2])
     return torch.cat([*levels, zeros], dim=1).flatten(0, 1)
+
+
+def _table(sizes: Sizes, like: Tensor) -> Tensor:
+    """(L, 2) of the type and on the device of ``like``."""
+    # One by one: as a list, the sizes would be constants of a traced graph.
+    sides = [
+        torch.scalar_tensor(side, dtype=like.dtype, device=like.device)
+        for size in sizes
+        for side in size
+    ]
+    return torch.stack(sides).view(-1, 2)
 
 
 def locate(pixels: Tensor, sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
     """Level, row and column of pixels, each like ``pixels``."""
-    table = pixels.new_tensor(sizes)
+    table = _table(sizes, pixels)
     ends = table.prod(1).cumsum(0)
     level = torch.bucketize(pixels, ends, right=True)
     place = pixels - (ends - table.prod(1))[level]
@@ -60,7 +71,7 @@ def window_rows(
         convolution's weights; outside of the pixel's level, a row of zeros.
     """
     level, y, x = locate(pixels, sizes)
-    table = pixels.new_tensor(sizes)
+    table = _table(sizes, pixels)
     height, width = table[level, 0, None], table[level, 1, None]
     reach = torch.arange(kernel, device=pixels.device) - kernel // 2
     dy, dx = torch.meshgrid(reach * dilation, reach * dilation, indexing='ij')
