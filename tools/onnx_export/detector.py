@@ -104,7 +104,14 @@ def candidates(
     priors, deltas, logits, labels, pixels = (
         torch.cat(parts, dim=1) for parts in zip(*levels)
     )
-    boxes = head.bbox_coder.decode(priors, deltas, max_shape=image_shapes)
+    coder = head.bbox_coder
+    boxes = coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1))
+    boxes = boxes.view_as(deltas)
+    if coder.clip_border:
+        # (N, 1, 4) of width, height, width, height: decode() clips all boxes
+        # to one size.
+        limits = image_shapes.flip(1).repeat(1, 2)[:, None].to(boxes)
+        boxes = boxes.clamp(min=0).minimum(limits)
     return Candidates(boxes, logits.sigmoid(), labels, pixels)
 
 
