@@ -63,14 +63,17 @@ def detect(session, image):
 def draw(image, meta, boxes, scores, labels, masks, least=0.3):
     """A copy of the image with the objects of at least this score."""
     image = image.copy()
-    for box, score, label, mask in zip(boxes, scores, labels, masks):
+    found = list(zip(boxes, scores, labels, masks))
+    for box, score, label, mask in reversed(found):  # the best on top
         if score >= least:
             colour = meta['palette'][label][::-1]
             image[mask] = image[mask] // 2 + np.array(colour, np.uint8) // 2
             x1, y1, x2, y2 = box.round().astype(int).tolist()
             cv2.rectangle(image, (x1, y1), (x2, y2), colour)
             text = f'{meta["classes"][label]} {score:.2f}'
-            cv2.putText(image, text, (x1, y1 + 10), 0, 0.4, (255,) * 3)
+            width = cv2.getTextSize(text, 0, 0.4, 1)[0][0]
+            left = max(min(x1, image.shape[1] - width), 0)
+            cv2.putText(image, text, (left, y1 + 10), 0, 0.4, (255,) * 3)
     return image
 
 

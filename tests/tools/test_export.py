@@ -44,7 +44,7 @@ SMALL = {
     'neck.start_level': 0,
     'neck.num_outs': 3,
     'bbox_head.anchor_generator.strides': (4, 8, 16),
-    'bbox_head.stacked_convs': 1,
+    'bbox_head.stacked_convs': 0,
     'mask_head.encoder.channels': (16, 8),
     'mask_head.encoder.kernels': (1, 3),
     'mask_head.encoder.dilations': (1, 2),
