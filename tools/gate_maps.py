@@ -9,8 +9,9 @@ into OUT_DIR/IMAGE.png.
 
 import argparse
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 from figures import (
@@ -23,6 +24,9 @@ from figures import (
     parser_of,
     readable,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What a gate of Table 1 can yield; a square has no upper end.
 RANGES = dict(sigmoid=(0, 1), tanh=(-1, 1), relu_tanh=(0, 1), square=(0, None))
@@ -72,12 +76,11 @@ def gate_range(gate) -> Tuple[float, float]:
     )
 
 
-def score_maps(model, image: Path) -> List[Merge]:
-    """The scores of all merges of one image, the finest first."""
-    from mmdet.apis import inference_detector
-
+@contextmanager
+def recorded(gates: List) -> Iterator[List[np.ndarray]]:
+    """The scores that gates give one image, each (H_l, W_l), in the order in
+    which the forward pass in this context computes them."""
     scores: List[np.ndarray] = []
-    gates = find_gates(model)
     handles = [
         gate.sep.register_forward_hook(
             lambda _, __, score, gate=gate: scores.append(
@@ -87,13 +90,22 @@ def score_maps(model, image: Path) -> List[Merge]:
         for gate in gates
     ]
     try:
-        sample = inference_detector(model, str(image))
+        yield scores
     finally:
         for handle in handles:
             handle.remove()
+
+
+def merges_of(scores: List[np.ndarray], meta: dict) -> List[Merge]:
+    """:func:`recorded` scores by merge, the finest first.
+
+    Args:
+        scores: of the whole forward pass.
+        meta: the image's meta information.
+    """
     # Top-down, each merge's own map before the one from above.
-    height, width = sample.batch_input_shape
-    scale_x, scale_y = sample.scale_factor
+    height, width = meta['batch_input_shape']
+    scale_x, scale_y = meta['scale_factor']
     merges = [
         Merge(
             level=round(np.log2(height / own.shape[0])),
@@ -106,19 +118,24 @@ def score_maps(model, image: Path) -> List[Merge]:
     return merges[::-1]
 
 
+def score_maps(model, image: Path) -> List[Merge]:
+    """The scores of all merges of one image, the finest first."""
+    from mmdet.apis import inference_detector
+
+    with recorded(find_gates(model)) as scores:
+        sample = inference_detector(model, str(image))
+    return merges_of(scores, sample.metainfo)
+
+
 def draw(
-    image: np.ndarray,
-    merges: List[Merge],
-    limits: Tuple[float, float],
-    path: Path,
-) -> None:
+    image: np.ndarray, merges: List[Merge], limits: Tuple[float, float]
+) -> 'Figure':
     """The image beside its score maps, one row a merge.
 
     Args:
         image: (H, W, 3) RGB.
         merges: their score maps.
         limits: ends of the colour bar; None for the largest score.
-        path: the picture.
     """
     from matplotlib.figure import Figure
 
@@ -158,8 +175,7 @@ def draw(
     bar = figure.colorbar(drawn, ax=axes[:, 1:], aspect=40)
     bar.ax.set_facecolor('gray')  # what the maps are drawn on
     bar.set_label('score, mean over channels')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    return figure
 
 
 def main() -> None:
@@ -172,13 +188,14 @@ def main() -> None:
             load_config(args.config, {}), args.checkpoint, args.device
         )
         limits = gate_range(find_gates(model)[0])
+        args.out_dir.mkdir(parents=True, exist_ok=True)
         for file in files:
-            draw(
+            figure = draw(
                 mmcv.imread(file, channel_order='rgb'),
                 score_maps(model, file),
                 limits,
-                args.out_dir / f'{file.stem}.png',
             )
+            figure.savefig(args.out_dir / f'{file.stem}.png', dpi=100)
     print(f'{len(files)} pictures drawn to {args.out_dir}')
     if unreadable:
         sys.exit(f'gate_maps.py: no images: {", ".join(map(str, unreadable))}')

@@ -1,0 +1,1 @@
+"""What tools/explorer.py shows of an image and of a pixel, and its page."""

@@ -1,0 +1,259 @@
+"""What the page does when it is touched."""
+
+from contextlib import contextmanager
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+
+import gradio as gr
+import mmcv
+import numpy as np
+from gate_maps import draw, find_gates, gate_range
+from matplotlib.figure import Figure
+from mmdet.utils import get_test_pipeline_cfg
+from mmdet.visualization import DetLocalVisualizer, get_palette
+from mmengine.dataset import BaseDataset, Compose
+from positive_pixels import rule
+from torch import nn
+
+from projects.sprnet import SPRHead
+from projects.sprnet.pyramid import pyramid_sizes
+
+from .drawing import (
+    draw_anchors,
+    draw_detections,
+    draw_map,
+    draw_mask,
+    mark,
+)
+from .images import read_image
+from .pixel import (
+    Held,
+    Training,
+    pixels_hold,
+    pixels_train,
+    pixels_under,
+)
+from .view import View, look, scores_anchors, with_truth
+
+PARTS = 4  # of a level: a text and three pictures
+
+
+class Visit(NamedTuple):
+    """What is kept of a visitor: the last image and the last click."""
+
+    view: View
+    picture: np.ndarray  # with detections
+    click: Tuple[float, float]  # (x, y) in pixels of the original image
+
+
+@contextmanager
+def sentence() -> Iterator[None]:
+    """Say in the page what is wrong with an image."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise gr.Error(f'{error}.', print_exception=False) from error
+
+
+class Actions:
+    """What the page does. Visitors share this, and nothing of what they see.
+
+    Thresholds are those of the page's sliders: ``score``, from which on
+    detections are shown, and ``mask``, the probability from which on a pixel
+    belongs to a mask. What is returned are the page's outputs, in its order.
+
+    Args:
+        model: an SPRNet, of which :func:`.view.check` approves.
+        dataset: of the examples, None if there are none.
+        examples: indices into it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: Optional[BaseDataset],
+        examples: List[int],
+    ) -> None:
+        self.model = model
+        self.dataset = dataset
+        self.examples = examples
+        self.pipeline = Compose(get_test_pipeline_cfg(model.cfg))
+        self.visualizer = DetLocalVisualizer()
+        self.visualizer.dataset_meta = model.dataset_meta
+        self.classes = model.dataset_meta['classes']
+        self.palette = get_palette(
+            model.dataset_meta['palette'], len(self.classes)
+        )
+        self.levels = model.mask_head.anchor_generator.num_levels
+        self.scores_anchors = scores_anchors(model)
+        try:
+            self.gates, self.no_gates = find_gates(model), ''
+        except ValueError as error:
+            self.gates, self.no_gates = [], f'{error}.'
+
+    def open_first(self, score: float, mask: float) -> list:
+        """Show the first example."""
+        return self.open_example(0, score, mask)
+
+    def pick(self, score: float, mask: float, at: gr.SelectData) -> list:
+        """Show the example that was clicked."""
+        return self.open_example(at.index, score, mask)
+
+    def open_example(self, place: int, score: float, mask: float) -> list:
+        """Show an image of the data set, with its ground truth."""
+        index = self.examples[place]
+        info = self.dataset.get_data_info(index)
+        with sentence():
+            image = read_image(info['img_path'])
+            view = look(self.model, self.gates, self.dataset[index], image)
+            view = with_truth(view, info, self.model.mask_head.sampler)
+        return self.enter(view, score, mask)
+
+    def upload(self, path: str, score: float, mask: float) -> list:
+        """Show a visitor's image."""
+        with sentence():
+            image = read_image(path)
+            item = self.pipeline(dict(img_path=path, img_id=0))
+            view = look(self.model, self.gates, item, image)
+        return self.enter(view, score, mask)
+
+    def enter(self, view: View, score: float, mask: float) -> list:
+        """Show an image as if its best detection had been clicked."""
+        height, width = view.meta['ori_shape']
+        box = [0, 0, width, height]
+        if len(view.found):
+            box = view.found.bboxes[0].tolist()
+        click = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        return self.redraw(Visit(view, view.image, click), score, mask)
+
+    def redraw(
+        self, visit: Optional[Visit], score: float, mask: float
+    ) -> list:
+        """Show a visitor's image at these thresholds.
+
+        Returns:
+            The visit, the picture, a line on it, and :meth:`point`'s levels.
+        """
+        if visit is None:  # nothing was opened yet, or it was forgotten
+            return [gr.skip()] * (3 + PARTS * self.levels)
+        view = visit.view
+        picture = draw_detections(self.visualizer, view, score, mask)
+        height, width = view.meta['ori_shape']
+        in_height, in_width = view.meta['img_shape']
+        count = int((view.found.scores >= score).sum())
+        line = (
+            f'{count} of {len(view.found)} detections shown; image {width} x '
+            f'{height}, input {in_width} x {in_height} pixels'
+        )
+        visit, picture, *levels = self.point(
+            visit._replace(picture=picture), mask
+        )
+        return [visit, picture, line, *levels]
+
+    def click(
+        self, visit: Optional[Visit], mask: float, at: gr.SelectData
+    ) -> list:
+        """Show the pixels under a click."""
+        if visit is None:
+            raise gr.Error(
+                'This image was forgotten; upload or pick one again.',
+                print_exception=False,
+            )
+        x, y = at.index  # in pixels of the picture
+        scale = visit.view.scale
+        click = (x + 0.5) / scale, (y + 0.5) / scale
+        return self.point(visit._replace(click=click), mask)
+
+    def point(self, visit: Visit, mask: float) -> list:
+        """Show the pixels under a visit's click.
+
+        Returns:
+            The visit, the picture with a cross, and of each level the PARTS
+            on its pixel.
+        """
+        view, (x, y) = visit.view, visit.click
+        scale_x, scale_y = view.meta['scale_factor']
+        pixels = pixels_under(
+            view.anchors, pyramid_sizes(view.feats), x * scale_x, y * scale_y
+        )
+        levels = []
+        for held, training in zip(
+            pixels_hold(self.model, view, pixels), pixels_train(view, pixels)
+        ):
+            truth = None
+            if training and training.object is not None:
+                truth = view.truth.bboxes[training.object].numpy()
+            levels += [
+                self.text(view, held, training),
+                draw_anchors(view, held, self.scores_anchors, truth),
+                draw_map(held),
+                draw_mask(view, held, self.palette[held.label], mask, truth),
+            ]
+        cross = round(x * view.scale), round(y * view.scale)
+        return [visit, mark(visit.picture, cross), *levels]
+
+    def text(
+        self, view: View, held: Held, training: Optional[Training]
+    ) -> str:
+        """What is said of a pixel, in Markdown."""
+        x1, y1, x2, y2 = held.box
+        lines = [
+            f'**{held.level}** stride {held.stride}, row {held.row}, column '
+            f'{held.column}',
+            f'**{self.classes[held.label]} {held.score:.3f}**',
+            f'box {x1:.1f}, {y1:.1f} to {x2:.1f}, {y2:.1f}',
+        ]
+        if self.scores_anchors:
+            x1, y1, x2, y2 = held.anchors[held.prior]
+            lines[1] += f' of the anchor {x2 - x1:.0f} x {y2 - y1:.0f}'
+        if training:
+            lines.append(f'training: {self.verdict(view, training)}')
+        return '\n\n'.join(lines)
+
+    def verdict(self, view: View, training: Training) -> str:
+        """What training would make of a pixel, in words."""
+        if training.object is None:
+            return 'negative, overlaps no object'
+        name = self.classes[view.truth.labels[training.object]]
+        if training.positive:
+            return f'**positive** for the {name}, IoU {training.overlap:.2f}'
+        return f'negative, IoU {training.overlap:.2f} with the {name}'
+
+    def gate_scores(self, visit: Visit) -> Figure:
+        """The score maps of the gates over a visitor's image."""
+        view = visit.view
+        merges = [
+            m._replace(extent=tuple(view.scale * side for side in m.extent))
+            for m in view.merges
+        ]
+        return draw(view.image, merges, gate_range(self.gates[0]))
+
+    def notes(self) -> List[str]:
+        """What has to be known of this model, in sentences."""
+        head, mask_head = self.model.bbox_head, self.model.mask_head
+        sampler = mask_head.sampler
+        notes = [
+            'Masks are blue where their probability is 0 and yellow where it '
+            'is 1; grey is beside the image.',
+            f'Positive in training: {rule(sampler)}; at most '
+            f'{sampler.max_pixels} of an image train, chosen at random.',
+        ]
+        if not self.scores_anchors:
+            notes.append(
+                f'{type(head).__name__} scores no such anchors; those drawn '
+                'only decide which pixels train masks.'
+            )
+        if type(mask_head)._probabilities is not SPRHead._probabilities:
+            notes.append(
+                f'{type(mask_head).__name__} makes the masks of detections '
+                'of several pixels; here is what each one holds alone.'
+            )
+        return notes
+
+    def thumbnails(self) -> List[np.ndarray]:
+        """Small pictures of the examples that can be read."""
+        pictures = []
+        for index in self.examples:
+            path = self.dataset.get_data_info(index)['img_path']
+            image = read_image(path)
+            pictures.append(mmcv.imrescale(image, (160, 160)))
+        return pictures

@@ -1,0 +1,45 @@
+"""Images that a visitor sends, whatever they are."""
+
+import warnings
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 50_000_000  # of an image; decoded, three bytes each
+
+
+def read_image(path: str) -> np.ndarray:
+    """An image file as MMDetection reads it, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: It is no image, breaks off, or is too large, of which
+            nothing is decoded then.
+    """
+    name = Path(path).name
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        # Pillow's readers raise whatever a broken file leads them to.
+        try:
+            with Image.open(path) as picture:  # reads the header only
+                size = picture.width, picture.height
+                if size[0] * size[1] <= MAX_PIXELS:
+                    picture.load()
+        except Image.DecompressionBombError:
+            size = None
+        except UnidentifiedImageError as error:
+            raise ValueError(f'{name} is no image') from error
+        except Exception as error:
+            raise ValueError(f'{name} is a damaged image: {error}') from error
+    if size is None or size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(
+            f'{name} has more than the {MAX_PIXELS:,} pixels that are shown'
+        )
+    image = mmcv.imread(path, channel_order='rgb')
+    if image is None:
+        raise ValueError(
+            f'{name} is of a format that MMDetection does not read; save it '
+            'as JPEG or PNG'
+        )
+    return image

@@ -1,0 +1,174 @@
+"""The page: where things are, and what they are connected to."""
+
+from typing import List
+
+import gradio as gr
+
+from .actions import Actions
+from .drawing import COLOURS
+
+FORGET = 3600  # seconds after which a visitor's image is forgotten
+AT_ONCE = 16  # visitors whose image is kept, the latest ones
+SCORE = 0.3  # from which on detections are shown at first
+ROW = 140  # height of a level's pictures
+# The model's hooks and the visualizer serve one visitor at a time.
+ALONE = dict(concurrency_id='page', concurrency_limit=1)
+CSS = """
+.gradio-container {max-width: 1500px !important}
+.level p {margin: 0}
+.legend span {display: inline-block; margin-right: 1em; white-space: nowrap}
+.legend i {display: inline-block; width: 1em; height: 1em; border: 3px solid;
+    margin-right: .3em; vertical-align: -.15em; background: #808080;
+    outline: 1px solid #808080}
+"""
+LEGEND = dict(
+    pixel='pixel',
+    anchors='its anchors',
+    best='the best one',
+    box='regressed box',
+    object='annotated object',
+)
+HEADINGS = '', 'anchors', '32x32 mask', 'mask in its box'
+
+
+def build_page(actions: Actions, title: str) -> gr.Blocks:
+    """The page, to be launched with CSS.
+
+    Args:
+        actions: what it does.
+        title: what model it is of.
+    """
+    test_cfg = actions.model.bbox_head.test_cfg
+    least = test_cfg.get('score_thr', 0)
+    with gr.Blocks(
+        title='Single-pixel explorer',
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(FORGET // 4, FORGET),
+    ) as page:
+        visit = gr.State(time_to_live=FORGET)
+        gr.Markdown(f'**Single-pixel explorer** of {title}')
+        with gr.Row():
+            with gr.Column(scale=2, min_width=400):
+                picture = gr.Image(
+                    label='Detections. Click any pixel.',
+                    format='jpeg',
+                    interactive=False,
+                    buttons=['fullscreen'],
+                    height=420,
+                    elem_id='picture',
+                )
+                line = gr.Markdown('Upload an image.', elem_id='line')
+                upload = gr.UploadButton(
+                    'Upload an image', file_types=['image'], size='sm'
+                )
+                with gr.Row():
+                    score = gr.Slider(
+                        least,
+                        1,
+                        max(SCORE, least),
+                        step=0.01,
+                        label='Score threshold',
+                        elem_id='score',
+                    )
+                    mask = gr.Slider(
+                        0,
+                        1,
+                        actions.model.mask_head.mask_threshold,
+                        step=0.01,
+                        label='Mask threshold',
+                        elem_id='mask',
+                    )
+                gallery = gr.Gallery(
+                    actions.thumbnails(),
+                    show_label=False,
+                    columns=4,
+                    height=264,
+                    allow_preview=False,
+                    object_fit='contain',
+                    buttons=[],
+                    visible=bool(actions.examples),
+                    elem_id='examples',
+                )
+            with gr.Column(scale=3, min_width=600), gr.Tabs():
+                with gr.Tab('Pixel'):
+                    levels = build_levels(actions)
+                with gr.Tab('Gates'):
+                    gr.Markdown(
+                        actions.no_gates
+                        or "How much of each level's own map (x1) and of the "
+                        'map from above (x2) the gates let through.'
+                    )
+                    gates = gr.Plot(
+                        show_label=False,
+                        visible=bool(actions.gates),
+                        elem_id='gates',
+                    )
+
+        thresholds = [score, mask]
+        everything = [visit, picture, line, *levels]
+        opened = [
+            upload.upload(
+                actions.upload, [upload, *thresholds], everything, **ALONE
+            ),
+            gallery.select(actions.pick, thresholds, everything, **ALONE),
+        ]
+        if actions.examples:
+            opened.append(
+                page.load(actions.open_first, thresholds, everything, **ALONE)
+            )
+        if actions.gates:
+            for event in opened:
+                event.success(actions.gate_scores, visit, gates, **ALONE)
+        picture.select(
+            actions.click,
+            [visit, mask],
+            [visit, picture, *levels],
+            show_progress='hidden',
+            **ALONE,
+        )
+        for slider in thresholds:
+            slider.change(
+                actions.redraw,
+                [visit, *thresholds],
+                everything,
+                trigger_mode='always_last',
+                show_progress='hidden',
+                **ALONE,
+            )
+    return page
+
+
+def build_levels(actions: Actions) -> List[gr.components.Component]:
+    """A row for every level, of its text and three pictures."""
+    swatch = '<span><i style="border-color: rgb{}"></i>{}</span>'
+    gr.HTML(
+        ''.join(swatch.format(COLOURS[k], v) for k, v in LEGEND.items()),
+        elem_classes='legend',
+    )
+    with gr.Row():
+        for scale, heading in zip((3, 2, 2, 2), HEADINGS):
+            with gr.Column(scale=scale, min_width=ROW):
+                gr.Markdown(heading)
+    parts = []
+    for level in range(actions.levels):
+        with gr.Row(equal_height=True):
+            with gr.Column(scale=3, min_width=ROW):
+                parts.append(
+                    gr.Markdown(elem_classes='level', elem_id=f'text-{level}')
+                )
+            for name in ('anchors', 'map', 'mask'):
+                parts.append(
+                    gr.Image(
+                        scale=2,
+                        show_label=False,
+                        format='jpeg',
+                        interactive=False,
+                        buttons=['fullscreen'],
+                        height=ROW,
+                        min_width=ROW,
+                        elem_id=f'{name}-{level}',
+                    )
+                )
+    gr.Markdown('\n\n'.join(actions.notes()))
+    return parts

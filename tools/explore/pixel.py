@@ -1,0 +1,119 @@
+"""What one pixel of each pyramid level holds."""
+
+import math
+from typing import List, NamedTuple, Optional
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from projects.sprnet.pyramid import Sizes, locate, pyramid_sizes
+
+from .view import View
+
+
+class Held(NamedTuple):
+    """What a pixel holds; boxes are in pixels of the original image."""
+
+    level: str  # such as P3
+    stride: int  # of the input
+    row: int
+    column: int
+    cell: np.ndarray  # (4,) as large as its stride, around its centre
+    anchors: np.ndarray  # (A, 4)
+    label: int  # its best class
+    score: float
+    prior: int  # that the box head scored so
+    box: np.ndarray  # (4,) regressed
+    mask: np.ndarray  # (S, S) in 0..1, of that class
+
+
+class Training(NamedTuple):
+    """What training would make of a pixel."""
+
+    positive: bool
+    object: Optional[int]  # it learns, or overlaps most; None: overlaps none
+    overlap: float  # IoU
+
+
+def pixels_under(anchors: Tensor, sizes: Sizes, x: float, y: float) -> Tensor:
+    """Of every level the pixel whose anchors' centre is nearest to a point.
+
+    Args:
+        anchors: (L, A, 4) of each pixel.
+        sizes: the levels' heights and widths.
+        x, y: the point, in the anchors' coordinates.
+
+    Returns:
+        pixels (levels,) of the pyramid.
+    """
+    centres = ((anchors[..., :2] + anchors[..., 2:]) / 2).mean(dim=1)
+    distances = (centres - centres.new_tensor([x, y])).norm(dim=1)
+    start, pixels = 0, []
+    for height, width in sizes:
+        stop = start + height * width
+        pixels.append(start + distances[start:stop].argmin())
+        start = stop
+    return torch.stack(pixels)
+
+
+@torch.no_grad()
+def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
+    """What pixels of an image's pyramid hold.
+
+    Args:
+        model: the SPRNet that the view is of.
+        view: the image.
+        pixels: (P,).
+    """
+    head = model.mask_head
+    best = view.pixels[pixels.cpu()]
+    logits = head(
+        view.feats,
+        torch.zeros_like(pixels),
+        pixels,
+        best.labels.to(pixels.device),
+    )
+    masks = logits.sigmoid().cpu().numpy()
+    levels, rows, columns = locate(pixels, pyramid_sizes(view.feats))
+    scale = np.tile(view.meta['scale_factor'], 2)
+    held = []
+    for n, level in enumerate(levels.tolist()):
+        stride = head.anchor_generator.strides[level]
+        anchors = view.anchors[pixels[n]].cpu().numpy()
+        middle = (anchors[:, :2] + anchors[:, 2:]).mean(axis=0) / 2
+        cell = [
+            *(middle - np.divide(stride, 2)),
+            *(middle + np.divide(stride, 2)),
+        ]
+        held.append(
+            Held(
+                f'P{round(math.log2(stride[0]))}',
+                stride[0],
+                int(rows[n]),
+                int(columns[n]),
+                cell / scale,
+                anchors / scale,
+                int(best.labels[n]),
+                float(best.scores[n]),
+                int(best.priors[n]),
+                best.bboxes[n].numpy(),
+                masks[n],
+            )
+        )
+    return held
+
+
+def pixels_train(view: View, pixels: Tensor) -> List[Optional[Training]]:
+    """What training would make of pixels, None without ground truth."""
+    if view.training is None:
+        return [None] * len(pixels)
+    chosen = view.training[pixels.cpu()]
+    return [
+        Training(positive, index if overlap > 0 else None, overlap)
+        for positive, index, overlap in zip(
+            chosen.positive.tolist(),
+            chosen.objects.tolist(),
+            chosen.overlaps.tolist(),
+        )
+    ]
