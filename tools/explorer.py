@@ -13,6 +13,7 @@ fetched from or sent to anywhere else.
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -32,7 +33,6 @@ from mmdet_tool import ROOT
 GRADIO = '6.31.0'  # what it was tried with
 DEMO = ROOT / 'work_dirs' / 'demo'
 DEMO_DATA = ROOT / 'data' / 'shapes'
-MAX_FILE = '50mb'
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,10 +91,18 @@ def main() -> None:
             f'{sys.executable} -m pip install gradio=={GRADIO}'
         )
     from explore.actions import Actions
-    from explore.page import AT_ONCE, CSS, build_page
+    from explore.page import build_page, launch
     from explore.view import check
     from mmdet.registry import DATASETS
 
+    try:
+        # Before anything is loaded, and once: Gradio would try 100 ports.
+        socket.create_server((args.host, args.port or 0)).close()
+    except (OSError, OverflowError) as error:
+        sys.exit(
+            f'explorer.py: cannot listen at --host {args.host} --port '
+            f'{args.port or "any"}: {error}'
+        )
     with one_sentence():
         if not args.config:
             args.config, args.checkpoint = demo()
@@ -112,18 +120,7 @@ def main() -> None:
             Actions(model, dataset, examples),
             f'{args.config.stem}, {os.path.relpath(args.checkpoint)}',
         )
-        _, address, _ = page.launch(
-            server_name=args.host,
-            server_port=args.port,
-            share=False,
-            ssr_mode=False,
-            footer_links=['settings'],
-            max_file_size=MAX_FILE,
-            state_session_capacity=AT_ONCE,
-            css=CSS,
-            quiet=True,
-            prevent_thread_lock=True,
-        )
+        address = launch(page, args.host, args.port)
     print(f'The page is at {address} (Ctrl-C ends it)', flush=True)
     page.block_thread()
 

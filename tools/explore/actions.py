@@ -218,8 +218,11 @@ class Actions:
             return f'**positive** for the {name}, IoU {training.overlap:.2f}'
         return f'negative, IoU {training.overlap:.2f} with the {name}'
 
-    def gate_scores(self, visit: Visit) -> Figure:
-        """The score maps of the gates over a visitor's image."""
+    def gate_scores(self, visit: Optional[Visit], wanted: bool) -> Figure:
+        """The score maps of the gates over a visitor's image, if anyone looks
+        at them: they take longer than all the rest."""
+        if visit is None or not wanted:
+            return gr.skip()
         view = visit.view
         merges = [
             m._replace(extent=tuple(view.scale * side for side in m.extent))
@@ -250,10 +253,14 @@ class Actions:
         return notes
 
     def thumbnails(self) -> List[np.ndarray]:
-        """Small pictures of the examples that can be read."""
-        pictures = []
-        for index in self.examples:
-            path = self.dataset.get_data_info(index)['img_path']
-            image = read_image(path)
-            pictures.append(mmcv.imrescale(image, (160, 160)))
-        return pictures
+        """Small pictures of the examples.
+
+        Raises:
+            OSError: One is missing.
+            ValueError: One cannot be read.
+        """
+        paths = [
+            self.dataset.get_data_info(index)['img_path']
+            for index in self.examples
+        ]
+        return [mmcv.imrescale(read_image(p), (160, 160)) for p in paths]

@@ -20,6 +20,7 @@ from .pixel import Held
 from .view import View
 
 SIDE = 400  # of the pictures of a pixel
+MARGIN = 1.2  # sides of such a picture, over those of what it is around
 GREY = (128, 128, 128)  # what lies outside of the image
 COLOURS = dict(
     pixel=(255, 0, 255),
@@ -69,19 +70,18 @@ def mark(picture: np.ndarray, place: Tuple[int, int]) -> np.ndarray:
 
 
 class Window:
-    """A square part of an image, enlarged to a picture of SIDE pixels.
+    """The square part of an image around boxes, as a picture of SIDE pixels.
 
     Args:
         view: the image.
-        box: (4,) that it is around, in pixels of the original image.
-        margin: how far it reaches beyond the box, in halves of its long side.
+        boxes: (n, 4) in pixels of the original image.
     """
 
-    def __init__(self, view: View, box: np.ndarray, margin: float) -> None:
-        sides = box[2:] - box[:2]
-        reach = max((1 + margin) * sides.max() / 2, 1)
+    def __init__(self, view: View, boxes: np.ndarray) -> None:
+        low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        reach = MARGIN * (high - low).max() / 2
         self.zoom = SIDE / (2 * reach)  # of the original image
-        self.shift = (reach - (box[:2] + box[2:]) / 2) * self.zoom
+        self.shift = (reach - (low + high) / 2) * self.zoom
         scale = self.zoom / view.scale
         self.picture = cv2.warpAffine(
             view.image,
@@ -117,11 +117,7 @@ def draw_anchors(
         best: the box head scores these anchors, so one is the best.
         truth: (4,) the annotated box that they overlap most, if any.
     """
-    low, high = (
-        held.anchors[:, :2].min(axis=0),
-        held.anchors[:, 2:].max(axis=0),
-    )
-    window = Window(view, np.concatenate([low, high]), 0.1)
+    window = Window(view, held.anchors)
     window.add('object', truth)
     window.add('anchors', held.anchors)
     window.add('best', held.anchors[held.prior] if best else None)
@@ -151,7 +147,7 @@ def draw_mask(
         mask: pixels belong to the mask from this probability on.
         truth: (4,) the annotated box that its anchors overlap most, if any.
     """
-    window = Window(view, held.box, 0.4)
+    window = Window(view, np.stack([held.box, held.cell]))
     (inside,) = paste_masks(
         torch.from_numpy(held.mask)[None],
         torch.from_numpy(window.placed(held.box)),

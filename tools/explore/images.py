@@ -14,6 +14,7 @@ def read_image(path: str) -> np.ndarray:
     """An image file as MMDetection reads it, (H, W, 3) uint8 RGB.
 
     Raises:
+        FileNotFoundError: It is missing.
         ValueError: It is no image, breaks off, or is too large, of which
             nothing is decoded then.
     """
@@ -26,6 +27,8 @@ def read_image(path: str) -> np.ndarray:
                 size = picture.width, picture.height
                 if size[0] * size[1] <= MAX_PIXELS:
                     picture.load()
+        except FileNotFoundError:
+            raise
         except Image.DecompressionBombError:
             size = None
         except UnidentifiedImageError as error:

@@ -1,6 +1,6 @@
 """The page: where things are, and what they are connected to."""
 
-from typing import List
+from typing import List, Optional
 
 import gradio as gr
 
@@ -8,7 +8,8 @@ from .actions import Actions
 from .drawing import COLOURS
 
 FORGET = 3600  # seconds after which a visitor's image is forgotten
-AT_ONCE = 16  # visitors whose image is kept, the latest ones
+VISITORS = 16  # whose image is kept, the latest ones
+MAX_FILE = '50mb'  # of an upload
 SCORE = 0.3  # from which on detections are shown at first
 ROW = 140  # height of a level's pictures
 # The model's hooks and the visualizer serve one visitor at a time.
@@ -32,7 +33,7 @@ HEADINGS = '', 'anchors', '32x32 mask', 'mask in its box'
 
 
 def build_page(actions: Actions, title: str) -> gr.Blocks:
-    """The page, to be launched with CSS.
+    """The page, for :func:`launch`.
 
     Args:
         actions: what it does.
@@ -47,6 +48,7 @@ def build_page(actions: Actions, title: str) -> gr.Blocks:
         delete_cache=(FORGET // 4, FORGET),
     ) as page:
         visit = gr.State(time_to_live=FORGET)
+        gates_open = gr.State(False)
         gr.Markdown(f'**Single-pixel explorer** of {title}')
         with gr.Row():
             with gr.Column(scale=2, min_width=400):
@@ -91,9 +93,9 @@ def build_page(actions: Actions, title: str) -> gr.Blocks:
                     elem_id='examples',
                 )
             with gr.Column(scale=3, min_width=600), gr.Tabs():
-                with gr.Tab('Pixel'):
+                with gr.Tab('Pixel') as pixel_tab:
                     levels = build_levels(actions)
-                with gr.Tab('Gates'):
+                with gr.Tab('Gates') as gates_tab:
                     gr.Markdown(
                         actions.no_gates
                         or "How much of each level's own map (x1) and of the "
@@ -118,8 +120,12 @@ def build_page(actions: Actions, title: str) -> gr.Blocks:
                 page.load(actions.open_first, thresholds, everything, **ALONE)
             )
         if actions.gates:
+            pixel_tab.select(lambda: False, None, gates_open)
+            opened.append(gates_tab.select(lambda: True, None, gates_open))
             for event in opened:
-                event.success(actions.gate_scores, visit, gates, **ALONE)
+                event.success(
+                    actions.gate_scores, [visit, gates_open], gates, **ALONE
+                )
         picture.select(
             actions.click,
             [visit, mask],
@@ -137,6 +143,35 @@ def build_page(actions: Actions, title: str) -> gr.Blocks:
                 **ALONE,
             )
     return page
+
+
+def launch(page: gr.Blocks, host: str, port: Optional[int]) -> str:
+    """Serve the page from a thread, to this address alone.
+
+    Args:
+        page: what :func:`build_page` made.
+        host: to listen at.
+        port: likewise; None for the first free one from 7860 on.
+
+    Returns:
+        The page's address.
+
+    Raises:
+        OSError: There is no such host, or the port is taken.
+    """
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        ssr_mode=False,
+        footer_links=['settings'],
+        max_file_size=MAX_FILE,
+        state_session_capacity=VISITORS,
+        css=CSS,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    return address
 
 
 def build_levels(actions: Actions) -> List[gr.components.Component]:

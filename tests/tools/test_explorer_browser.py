@@ -1,0 +1,202 @@
+"""The explorer's page in a headless Chromium, as a visitor uses it."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('selenium', reason='a browser test needs selenium')
+pytest.importorskip('gradio', reason='the explorer needs Gradio')
+
+from explorer_pages import COUNT, actions, served
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+PROGRAMS = 'chromium', 'chromedriver'
+MISSING = [name for name in PROGRAMS if not shutil.which(name)]
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f'no {" and no ".join(MISSING)} here'
+)
+
+
+@pytest.fixture(scope='module')
+def address(shapes):
+    with served(actions(shapes)) as address:
+        yield address
+
+
+@pytest.fixture(scope='module')
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which('chromium')
+    for argument in (
+        '--headless=new',
+        '--no-sandbox',
+        '--window-size=1400,1000',
+        # Two tabs at once
+        '--disable-background-timer-throttling',
+        '--disable-renderer-backgrounding',
+    ):
+        options.add_argument(argument)
+    options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
+    service = webdriver.ChromeService(shutil.which('chromedriver'))
+    browser = webdriver.Chrome(options, service)
+    yield browser
+    browser.quit()
+
+
+class Visitor:
+    """A tab of the browser on the page."""
+
+    def __init__(self, browser, address):
+        browser.switch_to.new_window('tab')
+        browser.get(address)
+        self.browser = browser
+        self.tab = browser.current_window_handle
+        self.wait_for('line', 'detections shown')
+
+    def find(self, name):
+        return self.browser.find_element(By.ID, name)
+
+    def wait_for(self, name, words):
+        """Until an element says this; what it says in all."""
+        self.browser.switch_to.window(self.tab)
+        wait = WebDriverWait(self.browser, 20)
+        wait.until(
+            lambda _: words in self.find(name).text,
+            f'{name} does not say {words!r}',
+        )
+        return self.find(name).text
+
+    def upload(self, file):
+        self.browser.switch_to.window(self.tab)
+        button = self.browser.find_element(By.CSS_SELECTOR, '[type=file]')
+        button.send_keys(str(file))
+
+    def click(self, across, down):
+        """Click the picture at these shares of its width and height."""
+        self.browser.switch_to.window(self.tab)
+        image = self.find('picture').find_element(By.TAG_NAME, 'img')
+        # The element may be larger than what it shows, in its middle.
+        width, height = (
+            float(image.get_property(name))
+            for name in ('naturalWidth', 'naturalHeight')
+        )
+        scale = min(image.size['width'] / width, image.size['height'] / height)
+        ActionChains(self.browser).move_to_element_with_offset(
+            image,
+            (across - 0.5) * width * scale,
+            (down - 0.5) * height * scale,
+        ).click().perform()
+
+    def slide(self, name, value):
+        self.browser.switch_to.window(self.tab)
+        number = self.find(name).find_element(By.CSS_SELECTOR, '[type=number]')
+        number.send_keys(Keys.CONTROL, 'a')
+        number.send_keys(str(value), Keys.ENTER, Keys.TAB)
+
+    def source(self, name):
+        """Where a picture comes from."""
+        self.browser.switch_to.window(self.tab)
+        image = self.find(name).find_element(By.TAG_NAME, 'img')
+        return image.get_attribute('src')
+
+
+@pytest.fixture(scope='module')
+def visitor(browser, address):
+    return Visitor(browser, address)
+
+
+def noise(path, height, width):
+    random = np.random.default_rng(0).integers(0, 255, (height, width, 3))
+    cv2.imwrite(str(path), random.astype(np.uint8))
+    return path
+
+
+def test_it_opens_an_example_and_its_pixel(visitor):
+    assert 'image 96 x 96, input 192 x 192' in visitor.find('line').text
+    for level in range(5):
+        text = visitor.wait_for(f'text-{level}', f'P{3 + level}')
+        assert 'training: ' in text
+        for name in ('anchors', 'map', 'mask'):
+            assert visitor.source(f'{name}-{level}').startswith('http')
+
+
+def test_a_click_shows_the_pixels_under_it(visitor):
+    # Input 192 x 192: at (144, 48)
+    visitor.click(0.75, 0.25)
+    visitor.wait_for('text-0', 'row 6, column 18')
+    visitor.wait_for('text-1', 'row 3, column 9')
+    visitor.wait_for('text-3', 'row 1, column 2')  # 0.75 and 2.25
+
+
+def test_thresholds_act(visitor):
+    visitor.slide('score', 0)
+    visitor.wait_for('line', f'{COUNT} of {COUNT} detections')
+    before = visitor.source('mask-0')
+    visitor.slide('mask', 0)
+    WebDriverWait(visitor.browser, 20).until(
+        lambda _: visitor.source('mask-0') != before
+    )
+    visitor.slide('score', 1)
+    visitor.wait_for('line', f'0 of {COUNT} detections')
+
+
+def test_a_broken_file_is_explained_and_passed_over(visitor, tmp_path):
+    (tmp_path / 'text.jpg').write_text('no image')
+    visitor.upload(tmp_path / 'text.jpg')
+    wait = WebDriverWait(visitor.browser, 20)
+    toast = wait.until(
+        lambda b: b.find_elements(By.CSS_SELECTOR, '.toast-body')
+    )
+    assert 'text.jpg is no image.' in toast[0].text
+    assert 'image 96 x 96' in visitor.find('line').text
+    visitor.upload(noise(tmp_path / 'good.png', 60, 80))
+    visitor.wait_for('line', 'image 80 x 60, input 192 x 144')
+    assert 'training' not in visitor.wait_for('text-0', 'P3')
+
+
+def test_two_visitors_at_once(visitor, browser, address, tmp_path):
+    other = Visitor(browser, address)
+    visitor.upload(noise(tmp_path / 'one.png', 70, 50))
+    other.upload(noise(tmp_path / 'other.png', 30, 90))
+    visitor.wait_for('line', 'image 50 x 70')
+    other.wait_for('line', 'image 90 x 30')
+    visitor.click(0.25, 0.75)
+    other.click(0.25, 0.75)
+    # Inputs of 137 x 192 and of 192 x 64
+    visitor.wait_for('text-0', 'row 18, column 4')
+    other.wait_for('text-0', 'row 6, column 6')
+    other.slide('score', 0)
+    other.wait_for('line', f'{COUNT} of {COUNT} detections')
+    assert f'0 of {COUNT}' in visitor.wait_for('line', 'image 50 x 70')
+
+
+def test_the_gates_are_shown_of_each_image(visitor, tmp_path):
+    visitor.browser.switch_to.window(visitor.tab)
+    tabs = visitor.browser.find_elements(By.CSS_SELECTOR, '[role=tab]')
+    next(tab for tab in tabs if tab.text == 'Gates').click()
+    wait = WebDriverWait(visitor.browser, 20)
+    wait.until(
+        lambda _: visitor.find('gates').find_elements(By.TAG_NAME, 'img')
+    )
+    before = visitor.source('gates')
+    visitor.upload(noise(tmp_path / 'next.png', 40, 40))
+    wait.until(lambda _: visitor.source('gates') != before)
+
+
+def test_nothing_leaves_the_machine(browser, address):
+    """Of all that was asked for in the tests above."""
+    asked = [
+        json.loads(entry['message'])['message']['params']['request']['url']
+        for entry in browser.get_log('performance')
+        if '"Network.requestWillBeSent"' in entry['message']
+    ]
+    assert len(asked) > 20
+    own = address.rstrip('/') + '/', 'data:', 'blob:', 'chrome:', 'about:'
+    assert [url for url in asked if not url.startswith(own)] == []
