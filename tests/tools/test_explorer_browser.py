@@ -172,9 +172,7 @@ def test_two_visitors_at_once(visitor, browser, address, tmp_path):
     # Inputs of 137 x 192 and of 192 x 64
     visitor.wait_for('text-0', 'row 18, column 4')
     other.wait_for('text-0', 'row 6, column 6')
-    other.slide('score', 0)
-    other.wait_for('line', f'{COUNT} of {COUNT} detections')
-    assert f'0 of {COUNT}' in visitor.wait_for('line', 'image 50 x 70')
+    visitor.wait_for('line', 'image 50 x 70')
 
 
 def test_the_gates_are_shown_of_each_image(visitor, tmp_path):

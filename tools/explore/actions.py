@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
+import cv2
 import gradio as gr
 import mmcv
 import numpy as np
@@ -52,6 +53,11 @@ def sentence() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         raise gr.Error(f'{error}.', print_exception=False) from error
+    except cv2.error as error:  # such as of an image of one row
+        raise gr.Error(
+            f'The image cannot be resized for the model: {error.err}.',
+            print_exception=False,
+        ) from error
 
 
 class Actions:

@@ -24,21 +24,20 @@ def read_image(path: str) -> np.ndarray:
         # Pillow's readers raise whatever a broken file leads them to.
         try:
             with Image.open(path) as picture:  # reads the header only
-                size = picture.width, picture.height
-                if size[0] * size[1] <= MAX_PIXELS:
-                    picture.load()
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                picture.load()
         except FileNotFoundError:
             raise
-        except Image.DecompressionBombError:
-            size = None
+        except Image.DecompressionBombError as error:
+            raise ValueError(
+                f'{name} has more than the {MAX_PIXELS:,} pixels that are '
+                'shown'
+            ) from error
         except UnidentifiedImageError as error:
             raise ValueError(f'{name} is no image') from error
         except Exception as error:
             raise ValueError(f'{name} is a damaged image: {error}') from error
-    if size is None or size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(
-            f'{name} has more than the {MAX_PIXELS:,} pixels that are shown'
-        )
     image = mmcv.imread(path, channel_order='rgb')
     if image is None:
         raise ValueError(

@@ -79,26 +79,23 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
     scale = np.tile(view.meta['scale_factor'], 2)
     held = []
     for n, level in enumerate(levels.tolist()):
-        stride = head.anchor_generator.strides[level]
+        stride = np.array(head.anchor_generator.strides[level])
         anchors = view.anchors[pixels[n]].cpu().numpy()
         middle = (anchors[:, :2] + anchors[:, 2:]).mean(axis=0) / 2
-        cell = [
-            *(middle - np.divide(stride, 2)),
-            *(middle + np.divide(stride, 2)),
-        ]
+        cell = np.concatenate([middle - stride / 2, middle + stride / 2])
         held.append(
             Held(
-                f'P{round(math.log2(stride[0]))}',
-                stride[0],
-                int(rows[n]),
-                int(columns[n]),
-                cell / scale,
-                anchors / scale,
-                int(best.labels[n]),
-                float(best.scores[n]),
-                int(best.priors[n]),
-                best.bboxes[n].numpy(),
-                masks[n],
+                level=f'P{round(math.log2(stride[0]))}',
+                stride=int(stride[0]),
+                row=int(rows[n]),
+                column=int(columns[n]),
+                cell=cell / scale,
+                anchors=anchors / scale,
+                label=int(best.labels[n]),
+                score=float(best.scores[n]),
+                prior=int(best.priors[n]),
+                box=best.bboxes[n].numpy(),
+                mask=masks[n],
             )
         )
     return held
