@@ -346,7 +346,9 @@ def kept():
 
 
 def test_two_visitors_see_their_own(address, broken, tmp_path):
-    one, other = Client(address, verbose=False), Client(address, verbose=False)
+    one, other = (
+        Client(address, download_files=False, verbose=False) for _ in range(2)
+    )
     small = picture(tmp_path / 'small.png', 60, 80)
     large = picture(tmp_path / 'large.png', 90, 150)
     before = kept()

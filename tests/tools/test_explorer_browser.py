@@ -37,6 +37,7 @@ def browser():
     for argument in (
         '--headless=new',
         '--no-sandbox',
+        '--disable-dev-shm-usage',
         '--window-size=1400,1000',
         # Two tabs at once
         '--disable-background-timer-throttling',
