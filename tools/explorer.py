@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Tuple
 
 from demo import CONFIG
 from figures import (
@@ -65,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def demo() -> tuple:
+def demo() -> Tuple[Path, Path]:
     """Config and checkpoint of `make demo`.
 
     Raises:

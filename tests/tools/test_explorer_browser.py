@@ -157,6 +157,7 @@ def test_a_broken_file_is_explained_and_passed_over(visitor, tmp_path):
     )
     assert 'text.jpg is no image.' in toast[0].text
     assert 'image 96 x 96' in visitor.find('line').text
+    assert 'Error' not in visitor.find('picture').text
     visitor.upload(noise(tmp_path / 'good.png', 60, 80))
     visitor.wait_for('line', 'image 80 x 60, input 192 x 144')
     assert 'training' not in visitor.wait_for('text-0', 'P3')

@@ -1,7 +1,8 @@
 """What the page does when it is touched."""
 
-from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+import html
+from functools import partial
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import cv2
 import gradio as gr
@@ -46,18 +47,10 @@ class Visit(NamedTuple):
     click: Tuple[float, float]  # (x, y) in pixels of the original image
 
 
-@contextmanager
-def sentence() -> Iterator[None]:
-    """Say in the page what is wrong with an image."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        raise gr.Error(f'{error}.', print_exception=False) from error
-    except cv2.error as error:  # such as of an image of one row
-        raise gr.Error(
-            f'The image cannot be resized for the model: {error.err}.',
-            print_exception=False,
-        ) from error
+def unchanged(outputs: int, message: str) -> list:
+    """Say something to the visitor, and leave the page as it is."""
+    gr.Warning(html.escape(message), title='Not shown')
+    return [gr.skip()] * outputs
 
 
 class Actions:
@@ -90,6 +83,7 @@ class Actions:
             model.dataset_meta['palette'], len(self.classes)
         )
         self.levels = model.mask_head.anchor_generator.num_levels
+        self.outputs = 3 + PARTS * self.levels  # see redraw
         self.scores_anchors = scores_anchors(model)
         try:
             self.gates, self.no_gates = find_gates(model), ''
@@ -98,32 +92,44 @@ class Actions:
 
     def open_first(self, score: float, mask: float) -> list:
         """Show the first example."""
-        return self.open_example(0, score, mask)
+        return self.open(partial(self.example, 0), score, mask)
 
     def pick(self, score: float, mask: float, at: gr.SelectData) -> list:
         """Show the example that was clicked."""
-        return self.open_example(at.index, score, mask)
-
-    def open_example(self, place: int, score: float, mask: float) -> list:
-        """Show an image of the data set, with its ground truth."""
-        index = self.examples[place]
-        info = self.dataset.get_data_info(index)
-        with sentence():
-            image = read_image(info['img_path'])
-            view = look(self.model, self.gates, self.dataset[index], image)
-            view = with_truth(view, info, self.model.mask_head.sampler)
-        return self.enter(view, score, mask)
+        return self.open(partial(self.example, at.index), score, mask)
 
     def upload(self, path: str, score: float, mask: float) -> list:
         """Show a visitor's image."""
-        with sentence():
-            image = read_image(path)
-            item = self.pipeline(dict(img_path=path, img_id=0))
-            view = look(self.model, self.gates, item, image)
-        return self.enter(view, score, mask)
+        return self.open(partial(self.sent, path), score, mask)
 
-    def enter(self, view: View, score: float, mask: float) -> list:
-        """Show an image as if its best detection had been clicked."""
+    def example(self, place: int) -> View:
+        """An image of the data set, with its ground truth."""
+        index = self.examples[place]
+        info = self.dataset.get_data_info(index)
+        image = read_image(info['img_path'])
+        view = look(self.model, self.gates, self.dataset[index], image)
+        return with_truth(view, info, self.model.mask_head.sampler)
+
+    def sent(self, path: str) -> View:
+        """A visitor's image."""
+        image = read_image(path)
+        item = self.pipeline(dict(img_path=path, img_id=0))
+        return look(self.model, self.gates, item, image)
+
+    def open(
+        self, looking: Callable[[], View], score: float, mask: float
+    ) -> list:
+        """Show an image as if its best detection had been clicked, or say
+        what is wrong with it."""
+        try:
+            view = looking()
+        except (OSError, RuntimeError, ValueError) as error:
+            return unchanged(self.outputs, f'{error}.')
+        except cv2.error as error:  # such as of an image of one row
+            return unchanged(
+                self.outputs,
+                f'The image cannot be resized for the model: {error.err}.',
+            )
         height, width = view.meta['ori_shape']
         box = [0, 0, width, height]
         if len(view.found):
@@ -140,7 +146,7 @@ class Actions:
             The visit, the picture, a line on it, and :meth:`point`'s levels.
         """
         if visit is None:  # nothing was opened yet, or it was forgotten
-            return [gr.skip()] * (3 + PARTS * self.levels)
+            return [gr.skip()] * self.outputs
         view = visit.view
         picture = draw_detections(self.visualizer, view, score, mask)
         height, width = view.meta['ori_shape']
@@ -160,9 +166,9 @@ class Actions:
     ) -> list:
         """Show the pixels under a click."""
         if visit is None:
-            raise gr.Error(
+            return unchanged(
+                self.outputs - 1,
                 'This image was forgotten; upload or pick one again.',
-                print_exception=False,
             )
         x, y = at.index  # in pixels of the picture
         scale = visit.view.scale

@@ -109,15 +109,18 @@ def build_page(actions: Actions, title: str) -> gr.Blocks:
 
         thresholds = [score, mask]
         everything = [visit, picture, line, *levels]
+        opening = dict(show_progress_on=picture, **ALONE)
         opened = [
             upload.upload(
-                actions.upload, [upload, *thresholds], everything, **ALONE
+                actions.upload, [upload, *thresholds], everything, **opening
             ),
-            gallery.select(actions.pick, thresholds, everything, **ALONE),
+            gallery.select(actions.pick, thresholds, everything, **opening),
         ]
         if actions.examples:
             opened.append(
-                page.load(actions.open_first, thresholds, everything, **ALONE)
+                page.load(
+                    actions.open_first, thresholds, everything, **opening
+                )
             )
         if actions.gates:
             pixel_tab.select(lambda: False, None, gates_open)
