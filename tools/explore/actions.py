@@ -49,7 +49,7 @@ class Visit(NamedTuple):
 
 def unchanged(outputs: int, message: str) -> list:
     """Say something to the visitor, and leave the page as it is."""
-    gr.Warning(html.escape(message), title='Not shown')
+    gr.Warning(html.escape(message))
     return [gr.skip()] * outputs
 
 
