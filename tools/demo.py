@@ -100,7 +100,9 @@ pictures    {os.path.relpath(pictures)}/ (left: ground truth, right: ours)
 Next:
   {python} tools/train.py {COCO_CONFIG} --cfg-options data_root=COCO_FOLDER
   {python} tools/test.py {CONFIG} {os.path.relpath(checkpoint)}
-  {python} tools/predict.py {CONFIG} {os.path.relpath(checkpoint)} IMAGE""")
+  {python} tools/predict.py {CONFIG} {os.path.relpath(checkpoint)} IMAGE
+  {python} tools/explorer.py
+  {python} tools/export.py""")
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ first:
 
 Classes, thresholds and how to make the input stand in the file's metadata.
 tools/onnx_client.py reads them, and is all that a program without PyTorch
-needs; docs/export.md has more.
+needs; tools/onnx_export/README.md has more.
 
 The file is then run by that client on real images, and must find what PyTorch
 finds: boxes within 0.1 pixel, scores within 0.001, masks with an IoU of 0.99.

@@ -3,7 +3,7 @@
     python tools/mmdet_tool.py analysis_tools/get_flops.py CONFIG
     python tools/mmdet_tool.py misc/print_config.py --help
 
-SCRIPT is any of mmdet's, listed in docs/mmdet_tools.md. Those that the mmdet
+SCRIPT is any of mmdet's, listed in tools/mmdet_tools.md. Those that the mmdet
 package brings are run as they are; what is added is what they lack: this
 repository's modules on the import path from any working directory, checkpoints
 loaded weights-only, ranks and --amp on machines without a GPU, --amp in

@@ -13,7 +13,7 @@ fail() {
 }
 
 stamp=$venv/.ready
-wanted=$(cat requirements-build.txt "$requirements" | cksum)
+wanted=$(cat requirements-build.txt requirements-tools.txt "$requirements" | cksum)
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
 # What would otherwise fail after minutes, with a page of errors.

@@ -1,17 +1,24 @@
-"""configs/sprnet/README.md: are its tables those of the kept results?"""
+"""The Markdown pages: are their tables those of the kept results, do their
+links lead somewhere?"""
 
 import re
 import subprocess
 import sys
 
+import pytest
 from helpers import CONFIGS, ROOT
 
-README = (CONFIGS / 'README.md').read_text()
+RESULTS = (CONFIGS / 'RESULTS.md').read_text()
+PAGES = sorted(
+    page
+    for folder in ('.', 'configs', 'projects', 'tests', 'tools')
+    for page in (ROOT / folder).glob('**/*.md' if folder != '.' else '*.md')
+)
 
 
 def test_tables_come_from_the_kept_results():
     command = re.search(
-        r'    python (tools/paper_tables.py configs.*)', README
+        r'    python (tools/paper_tables.py configs.*)', RESULTS
     ).group(1)
     made = subprocess.run(
         [sys.executable, *command.split()],
@@ -20,15 +27,33 @@ def test_tables_come_from_the_kept_results():
         capture_output=True,
         text=True,
     ).stdout
-    shown = README.split('<!-- tables -->\n\n')[1].split('\n<!-- end -->')[0]
+    shown = RESULTS.split('<!-- tables -->\n\n')[1].split('\n<!-- end -->')[0]
     assert shown == made
     assert len(re.findall(r' ± ', shown)) > 50
 
 
-def test_links_and_names_exist():
-    for path in re.findall(
-        r'(?:configs/sprnet|tools|tests)/[\w./-]+\w', README
-    ):
+def anchor(heading):
+    """GitHub's link to a heading."""
+    return re.sub(r"[^\w\- ]", '', heading.lower()).replace(' ', '-')
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_names_exist(page):
+    text = page.read_text()
+    for link in re.findall(r'\]\((?!https?:)([^)]*)\)', text):
+        path, _, section = link.partition('#')
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if section:
+            headings = re.findall(r'^#+ (.*)$', target.read_text(), re.M)
+            assert section in map(anchor, headings), link
+    ours = r'(?<![\w/])(?:configs/sprnet|tools|tests)/[\w./-]+\w'
+    for path in re.findall(ours, text):
         assert (ROOT / path).exists(), path
-    for folder in re.findall(r'^\| `([\w./]+)` \|', README, re.MULTILINE):
-        assert (CONFIGS / folder).is_dir()
+
+
+def test_folders_of_the_index_exist():
+    index = (CONFIGS / 'README.md').read_text()
+    folders = re.findall(r'^\| `([\w./]+/)` \|', index, re.MULTILINE)
+    assert len(folders) > 5
+    assert all((CONFIGS / folder).is_dir() for folder in folders)

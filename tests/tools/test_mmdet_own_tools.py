@@ -1,4 +1,4 @@
-"""MMDetection's own tools on our configs, see docs/mmdet_tools.md."""
+"""MMDetection's own tools on our configs, see tools/mmdet_tools.md."""
 
 import json
 import multiprocessing.dummy
@@ -23,7 +23,7 @@ from shapes import CLASSES
 
 from projects.sprnet.tta import MaskTTAModel
 
-PAGE = (ROOT / 'docs' / 'mmdet_tools.md').read_text()
+PAGE = (ROOT / 'tools' / 'mmdet_tools.md').read_text()
 NARROW = {
     'backbone.base_channels': 8,
     'neck.in_channels': [8, 16, 32, 64],

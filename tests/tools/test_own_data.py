@@ -1,4 +1,4 @@
-"""docs/own_data.md: its config and its commands; and labelme's JSONs."""
+"""configs/sprnet/OWN_DATA.md: its config and its commands; and labelme's JSONs."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
 
-PAGE = (ROOT / 'docs' / 'own_data.md').read_text()
+PAGE = (CONFIGS / 'OWN_DATA.md').read_text()
 CONFIG = re.search(r'```python\n(.*?)```', PAGE, re.DOTALL)[1]
 COMMANDS = [
     line

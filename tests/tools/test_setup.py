@@ -29,7 +29,8 @@ def script(path, *lines):
 
 def test_done_once(tmp_path):
     wanted = subprocess.run(
-        'cat requirements-build.txt requirements.txt | cksum',
+        'cat requirements-build.txt requirements-tools.txt requirements.txt '
+        '| cksum',
         shell=True,
         cwd=ROOT,
         capture_output=True,
