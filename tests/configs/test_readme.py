@@ -34,7 +34,7 @@ def test_tables_come_from_the_kept_results():
 
 def anchor(heading):
     """GitHub's link to a heading."""
-    return re.sub(r"[^\w\- ]", '', heading.lower()).replace(' ', '-')
+    return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))

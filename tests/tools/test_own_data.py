@@ -1,4 +1,4 @@
-"""configs/sprnet/OWN_DATA.md: its config and its commands; and labelme's JSONs."""
+"""The page OWN_DATA.md: its config and its commands; and labelme's JSONs."""
 
 import json
 import logging
