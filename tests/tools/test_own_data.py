@@ -1,7 +1,6 @@
 """The page OWN_DATA.md: its config and its commands; and labelme's JSONs."""
 
 import json
-import logging
 import re
 import runpy
 import shlex
@@ -120,7 +119,6 @@ def followed(tmp_path_factory):
         patch.chdir(place)
         for command in COMMANDS:
             call(patch, command.replace('epoch_36', 'epoch_1'))
-    logging.shutdown()
     return place
 
 
