@@ -33,11 +33,11 @@ def _table(sizes: Sizes, like: Tensor) -> Tensor:
     """(L, 2) of the type and on the device of ``like``."""
     # One by one: as a list, the sizes would be constants of a traced graph.
     sides = [
-        torch.scalar_tensor(side, dtype=like.dtype, device=like.device)
+        torch.scalar_tensor(side, dtype=like.dtype)
         for size in sizes
         for side in size
     ]
-    return torch.stack(sides).view(-1, 2)
+    return torch.stack(sides).view(-1, 2).to(like.device)
 
 
 def locate(pixels: Tensor, sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
