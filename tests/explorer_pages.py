@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Iterator
 
 from explore.actions import Actions
-from explore.page import build_page, launch
+from explore.page import build_page, launch, temporary_files
 from helpers import SHAPES_CONFIG, build_model
 from mmdet.registry import DATASETS
 from mmengine.config import Config
@@ -31,8 +31,9 @@ def actions(
 @contextmanager
 def served(acts: Actions) -> Iterator[str]:
     """The address of a page, while it is served."""
-    page = build_page(acts, 'a test')
-    try:
-        yield launch(page, '127.0.0.1', None)
-    finally:
-        page.close()
+    with temporary_files():
+        page = build_page(acts, 'a test')
+        try:
+            yield launch(page, '127.0.0.1', None)
+        finally:
+            page.close()

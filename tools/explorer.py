@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Tuple
+from typing import TYPE_CHECKING, Tuple
 
 from demo import CONFIG
 from figures import (
@@ -30,6 +30,9 @@ from figures import (
     select,
 )
 from mmdet_tool import ROOT
+
+if TYPE_CHECKING:
+    from gradio import Blocks
 
 GRADIO = '6.31.0'  # what it was tried with
 DEMO = ROOT / 'work_dirs' / 'demo'
@@ -82,6 +85,32 @@ def demo() -> Tuple[Path, Path]:
     return ROOT / CONFIG, DEMO / Path(last.read_text().strip()).name
 
 
+def serve(args: argparse.Namespace) -> Tuple['Blocks', str]:
+    """The page, which a thread serves, and its address."""
+    from explore.actions import Actions
+    from explore.page import build_page, launch
+    from explore.view import check
+    from mmdet.registry import DATASETS
+
+    if not args.config:
+        args.config, args.checkpoint = demo()
+        args.cfg_options.setdefault('data_root', str(DEMO_DATA))
+    config = load_config(args.config, args.cfg_options)
+    model = load_model(config, args.checkpoint, args.device)
+    check(model)
+    try:
+        dataset = DATASETS.build(config.val_dataloader.dataset)
+        examples = select(dataset, args.image_ids, args.number)
+    except FileNotFoundError as error:
+        print(f'no validation images to pick: {error}')
+        dataset, examples = None, []
+    page = build_page(
+        Actions(model, dataset, examples),
+        f'{args.config.stem}, {os.path.relpath(args.checkpoint)}',
+    )
+    return page, launch(page, args.host, args.port)
+
+
 def main() -> None:
     args = parse_args()
     try:
@@ -91,10 +120,7 @@ def main() -> None:
             'explorer.py: the page needs Gradio: '
             f'{sys.executable} -m pip install gradio=={GRADIO}'
         )
-    from explore.actions import Actions
-    from explore.page import build_page, launch
-    from explore.view import check
-    from mmdet.registry import DATASETS
+    from explore.page import temporary_files
 
     try:
         # Before anything is loaded, and once: Gradio would try 100 ports.
@@ -104,26 +130,11 @@ def main() -> None:
             f'explorer.py: cannot listen at --host {args.host} --port '
             f'{args.port or "any"}: {error}'
         )
-    with one_sentence():
-        if not args.config:
-            args.config, args.checkpoint = demo()
-            args.cfg_options.setdefault('data_root', str(DEMO_DATA))
-        config = load_config(args.config, args.cfg_options)
-        model = load_model(config, args.checkpoint, args.device)
-        check(model)
-        try:
-            dataset = DATASETS.build(config.val_dataloader.dataset)
-            examples = select(dataset, args.image_ids, args.number)
-        except FileNotFoundError as error:
-            print(f'no validation images to pick: {error}')
-            dataset, examples = None, []
-        page = build_page(
-            Actions(model, dataset, examples),
-            f'{args.config.stem}, {os.path.relpath(args.checkpoint)}',
-        )
-        address = launch(page, args.host, args.port)
-    print(f'The page is at {address} (Ctrl-C ends it)', flush=True)
-    page.block_thread()
+    with temporary_files():
+        with one_sentence():
+            page, address = serve(args)
+        print(f'The page is at {address} (Ctrl-C ends it)', flush=True)
+        page.block_thread()
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ pytest.importorskip('gradio', reason='the explorer needs Gradio')
 
 from explorer_pages import COUNT, actions, served
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -59,6 +60,10 @@ class Visitor:
         browser.get(address)
         self.browser = browser
         self.tab = browser.current_window_handle
+        # The page may draw an element anew while it is looked at.
+        self.wait = WebDriverWait(
+            browser, 20, ignored_exceptions=[StaleElementReferenceException]
+        )
         self.wait_for('line', 'detections shown')
 
     def find(self, name):
@@ -67,12 +72,11 @@ class Visitor:
     def wait_for(self, name, words):
         """Until an element says this; what it says in all."""
         self.browser.switch_to.window(self.tab)
-        wait = WebDriverWait(self.browser, 20)
-        wait.until(
+        self.wait.until(
             lambda _: words in self.find(name).text,
             f'{name} does not say {words!r}',
         )
-        return self.find(name).text
+        return self.wait.until(lambda _: self.find(name).text)
 
     def upload(self, file):
         self.browser.switch_to.window(self.tab)
@@ -141,9 +145,7 @@ def test_thresholds_act(visitor):
     visitor.wait_for('line', f'{COUNT} of {COUNT} detections')
     before = visitor.source('mask-0')
     visitor.slide('mask', 0)
-    WebDriverWait(visitor.browser, 20).until(
-        lambda _: visitor.source('mask-0') != before
-    )
+    visitor.wait.until(lambda _: visitor.source('mask-0') != before)
     visitor.slide('score', 1)
     visitor.wait_for('line', f'0 of {COUNT} detections')
 
@@ -151,8 +153,7 @@ def test_thresholds_act(visitor):
 def test_a_broken_file_is_explained_and_passed_over(visitor, tmp_path):
     (tmp_path / 'text.jpg').write_text('no image')
     visitor.upload(tmp_path / 'text.jpg')
-    wait = WebDriverWait(visitor.browser, 20)
-    toast = wait.until(
+    toast = visitor.wait.until(
         lambda b: b.find_elements(By.CSS_SELECTOR, '.toast-body')
     )
     assert 'text.jpg is no image.' in toast[0].text
@@ -181,13 +182,12 @@ def test_the_gates_are_shown_of_each_image(visitor, tmp_path):
     visitor.browser.switch_to.window(visitor.tab)
     tabs = visitor.browser.find_elements(By.CSS_SELECTOR, '[role=tab]')
     next(tab for tab in tabs if tab.text == 'Gates').click()
-    wait = WebDriverWait(visitor.browser, 20)
-    wait.until(
+    visitor.wait.until(
         lambda _: visitor.find('gates').find_elements(By.TAG_NAME, 'img')
     )
     before = visitor.source('gates')
     visitor.upload(noise(tmp_path / 'next.png', 40, 40))
-    wait.until(lambda _: visitor.source('gates') != before)
+    visitor.wait.until(lambda _: visitor.source('gates') != before)
 
 
 def test_nothing_leaves_the_machine(browser, address):

@@ -1,6 +1,9 @@
 """The page: where things are, and what they are connected to."""
 
-from typing import List, Optional
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import Iterator, List, Optional
 
 import gradio as gr
 
@@ -10,6 +13,7 @@ from .drawing import COLOURS
 FORGET = 3600  # seconds after which a visitor's image is forgotten
 VISITORS = 16  # whose image is kept, the latest ones
 MAX_FILE = '50mb'  # of an upload
+TEMPORARY = 'GRADIO_TEMP_DIR'  # where Gradio looks for its folder
 SCORE = 0.3  # from which on detections are shown at first
 ROW = 140  # height of a level's pictures
 # The model's hooks and the visualizer serve one visitor at a time.
@@ -146,6 +150,23 @@ def build_page(actions: Actions, title: str) -> gr.Blocks:
                 **ALONE,
             )
     return page
+
+
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """A folder for what visitors send and are shown, for as long as pages
+    are built and served in it; Gradio would leave its own behind."""
+    before = os.environ.pop(TEMPORARY, None)
+    with tempfile.TemporaryDirectory(
+        prefix='explorer-', ignore_cleanup_errors=True
+    ) as folder:
+        os.environ[TEMPORARY] = folder
+        try:
+            yield
+        finally:
+            del os.environ[TEMPORARY]
+            if before is not None:
+                os.environ[TEMPORARY] = before
 
 
 def launch(page: gr.Blocks, host: str, port: Optional[int]) -> str:
