@@ -130,6 +130,10 @@ def check(
     from onnx_client import detect
     from onnx_export.compare import difference, greatest
 
+    from projects.sprnet import DenseMasks
+
+    # Also where the config gives them as run lengths
+    detector.mask_head.mask_output = DenseMasks()
     differences = []
     for image in images:
         theirs = inference_detector(detector, str(image)).pred_instances
@@ -205,7 +209,8 @@ def main() -> None:
     with one_sentence():
         config = load_config(args.config, args.cfg_options)
         if args.images:
-            images, unreadable = readable(image_files(args.images))
+            files = [f for path in args.images for f in image_files([path])]
+            images, unreadable = readable(files)
             if unreadable:
                 raise ValueError(
                     f'no images: {", ".join(map(str, unreadable))}'

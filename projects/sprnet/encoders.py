@@ -150,8 +150,8 @@ class ConsecutiveConvs(BaseModule):
         taps = window_rows(images, pixels, sizes, side, 1)
         x = rows.index_select(0, taps.flatten())
         x = x.view(-1, side, side, rows.shape[1]).permute(0, 3, 1, 2)
-        zeros = sum(height * width for height, width in sizes)
-        inside = taps % (zeros + 1) != zeros
+        length = sum(height * width for height, width in sizes)
+        inside = taps != images[:, None] * (length + 1) + length
         inside = inside.view(-1, 1, side, side)
         for conv in self.convs:
             # What a dense layer pads with zeros is no output of the layer

@@ -92,7 +92,9 @@ def exported(checkpoint, options, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
         # Of torch's traces, which pytest would keep
         patch.setattr(logging.getLogger('torch.__trace'), 'handlers', [])
-        words = ['--number', 3, '--time', 1, *options]
+        # Run lengths are a choice of the config that the file does not know.
+        rle = 'model.mask_head.mask_output.type=RLEMasks'
+        words = ['--number', 3, '--time', 1, *options, rle]
         call(patch, SHAPES_CONFIG, checkpoint, file, *words)
     return SimpleNamespace(file=file, said=said.getvalue())
 
@@ -363,6 +365,15 @@ def test_other_objects_are_no_difference_but_an_error():
 def test_what_is_not_exported(config, options, complaint):
     with pytest.raises(ValueError, match=complaint):
         check_exportable(build_model(config, **options))
+
+
+def test_what_pytorch_does_not_export(detector, monkeypatch, tmp_path):
+    def give_up(*args, **kwargs):
+        raise torch.onnx.OnnxExporterError('step 1\na page') from KeyError('q')
+
+    monkeypatch.setattr(torch.onnx, 'export', give_up)
+    with pytest.raises(ValueError, match="know this model: 'q'$"):
+        onnx_export.graph.export(detector, detector.cfg, tmp_path / 'a.onnx')
 
 
 def test_wrong_input_ends_in_a_sentence(

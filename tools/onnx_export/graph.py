@@ -33,17 +33,16 @@ def metadata(detector: nn.Module, config: Config) -> Dict[str, Any]:
         ValueError: An image is not merely resized with its shape kept, or
             there are not as many class names as classes.
     """
-    steps = [
-        step
+    steps = {
+        step['type'].split('.')[-1]: step
         for step in get_test_pipeline_cfg(config)
-        if not step['type'].startswith(('Load', 'Pack'))
-    ]
-    (resize,) = steps if len(steps) == 1 else [{}]
-    if resize.get('type') != 'Resize' or not resize.get('keep_ratio'):
+    }
+    between = [n for n in steps if not n.startswith(('Load', 'Pack'))]
+    if between != ['Resize'] or not steps['Resize'].get('keep_ratio'):
         raise ValueError(
             'test_dataloader.dataset.pipeline is exported only with a Resize '
-            'of keep_ratio=True between loading and packing, not with '
-            f'{[step["type"] for step in steps]}'
+            'of keep_ratio=True, and nothing else, between loading and '
+            f'packing; it has {between}'
         )
     classes = detector.dataset_meta['classes']
     if len(classes) != detector.bbox_head.num_classes:
@@ -53,7 +52,7 @@ def metadata(detector: nn.Module, config: Config) -> Dict[str, Any]:
         )
     images = config.model.data_preprocessor
     return dict(
-        scale=resize['scale'],
+        scale=steps['Resize']['scale'],
         mean=images.mean,
         std=images.std,
         bgr_to_rgb=images.get('bgr_to_rgb', False),
@@ -70,30 +69,37 @@ def export(detector: nn.Module, config: Config, path: Path) -> None:
     """Write a detector to an ONNX file, for batches and images of any size.
 
     Raises:
-        ValueError: A part of the config that is not exported.
+        ValueError: A part of the config that is not exported, or that
+            PyTorch's exporter gives up on.
     """
     check_exportable(detector)
     known = json.dumps(metadata(detector, config))
-    # Sizes at which none of the traced dimensions is equal to another
     images = torch.zeros(2, 3, 192, 256)
     image_shapes = torch.tensor([[192, 256], [180, 250]])
     # It warns of operators of packages that are not installed.
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
-        program = torch.onnx.export(
-            TraceableSPRNet(detector).eval(),
-            (images, image_shapes),
-            dynamic_shapes=(
-                {0: 'batch', 2: 'height', 3: 'width'},
-                {0: 'batch'},
-            ),
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            opset_version=18,
-            custom_translation_table=TRANSLATIONS,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                TraceableSPRNet(detector).eval(),
+                (images, image_shapes),
+                dynamic_shapes=(
+                    {0: 'batch', 2: 'height', 3: 'width'},
+                    {0: 'batch'},
+                ),
+                input_names=INPUTS,
+                output_names=OUTPUTS,
+                opset_version=18,
+                custom_translation_table=TRANSLATIONS,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            # What went wrong first, after pages of what else was tried
+            cause = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ValueError(
+                f'torch.onnx.export does not know this model: {cause}'
+            ) from error
     for node in program.model.graph:
         node.metadata_props.clear()  # where in this machine's code it is from
     program.model.metadata_props[METADATA] = known
