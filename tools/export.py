@@ -104,7 +104,10 @@ def parse_args() -> argparse.Namespace:
 
 def existing_default(parser: argparse.ArgumentParser, path: str) -> Path:
     if not Path(path).exists():
-        parser.error(f'{path} does not exist: name others, or `make demo`')
+        parser.error(
+            f'{path} does not exist: `make demo` first, or name a CONFIG and '
+            'a CHECKPOINT'
+        )
     return Path(path)
 
 

@@ -6,6 +6,7 @@ This file is all it takes, with onnxruntime, NumPy and OpenCV.
 """
 
 import json
+import os
 import sys
 
 import cv2
@@ -81,12 +82,15 @@ def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     model, source, out = sys.argv[1:]
+    if not os.path.isfile(model):
+        sys.exit(f'{model} is no file')
     session = onnxruntime.InferenceSession(model)
     image = cv2.imread(source)
     if image is None:
         sys.exit(f'{source} is no image')
     drawn = draw(image, metadata(session), *detect(session, image))
-    cv2.imwrite(out, drawn)
+    if not cv2.imwrite(out, drawn):
+        sys.exit(f'{out} cannot be written')
 
 
 if __name__ == '__main__':

@@ -42,8 +42,8 @@ SMALL = {
     'backbone.dilations': (1, 1),
     'neck.in_channels': [32, 64],
     'neck.start_level': 0,
-    'neck.num_outs': 3,
-    'bbox_head.anchor_generator.strides': (4, 8, 16),
+    'neck.num_outs': 2,
+    'bbox_head.anchor_generator.strides': (4, 8),
     'bbox_head.stacked_convs': 0,
     'mask_head.encoder.channels': (16, 8),
     'mask_head.encoder.kernels': (1, 3),
@@ -383,6 +383,8 @@ def test_wrong_input_ends_in_a_sentence(
         return refusal(monkeypatch, capsys, *words, *options)
 
     out = tmp_path / 'model.onnx'
+    monkeypatch.chdir(tmp_path)
+    assert 'does not exist: `make demo` first' in refusal(monkeypatch, capsys)
     assert 'CONFIG needs a CHECKPOINT' in said(SHAPES_CONFIG)
     assert 'nowhere.pth does not exist' in said(SHAPES_CONFIG, 'nowhere.pth')
     text = tmp_path / 'text.jpg'
@@ -405,13 +407,21 @@ def test_wrong_input_ends_in_a_sentence(
     assert not out.exists()
 
 
-def test_client_ends_in_a_sentence(exported, tmp_path, monkeypatch):
-    text = tmp_path / 'text.jpg'
-    text.write_text('no image')
-    words = ['onnx_client.py', str(exported.file), str(text), 'out.png']
+@pytest.mark.parametrize(
+    'number,word,complaint',
+    [
+        (1, 'gone.onnx', 'gone.onnx is no file'),
+        (2, __file__, 'test_export.py is no image'),
+        (3, 'nowhere/out.png', 'nowhere/out.png cannot be written'),
+        (3, None, 'MODEL.onnx IMAGE OUT_IMAGE'),
+    ],
+)
+def test_client_ends_in_a_sentence(
+    number, word, complaint, exported, shapes, monkeypatch
+):
+    image = shapes / 'val2017' / '000000000001.jpg'
+    words = ['onnx_client.py', str(exported.file), str(image), 'out.png']
+    words[number : number + 1] = [word] if word else []
     monkeypatch.setattr('sys.argv', words)
-    with pytest.raises(SystemExit, match='text.jpg is no image'):
-        onnx_client.main()
-    monkeypatch.setattr('sys.argv', words[:2])
-    with pytest.raises(SystemExit, match='MODEL.onnx IMAGE OUT_IMAGE'):
+    with pytest.raises(SystemExit, match=complaint):
         onnx_client.main()
