@@ -1,0 +1,1 @@
+"""What tools/export.py writes, and how it is compared with PyTorch."""
