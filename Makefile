@@ -4,10 +4,12 @@
 #   PYTHON=/path/to/python the Python to make the environment with
 #   VENV=                  (empty) make none, use PYTHON as it is
 #   TESTS="tests/tools -k resume"   what `make test` runs
+#   WORKERS=2              processes that share the tests
 
 PYTHON ?= python3
 STACK ?= stock
 TESTS ?= tests
+WORKERS ?= 2
 
 ifeq ($(STACK),stock)
 VENV ?= .venv
@@ -30,7 +32,7 @@ demo: setup
 	@"$(RUN)" tools/demo.py
 
 test: setup
-	@"$(RUN)" -m pytest $(TESTS)
+	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 soak: setup
 	@timeout 1h "$(RUN)" -m pytest tests/soak/killed_runs.py tests/soak/ranks.py

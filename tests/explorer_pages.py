@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
+from unittest.mock import patch
 
 from explore.actions import Actions
 from explore.page import build_page, launch, temporary_files
@@ -34,6 +35,9 @@ def served(acts: Actions) -> Iterator[str]:
     with temporary_files():
         page = build_page(acts, 'a test')
         try:
-            yield launch(page, '127.0.0.1', None)
+            # Uvicorn's logging would close the log files of other tests.
+            with patch('logging.config.dictConfig'):
+                address = launch(page, '127.0.0.1', None)
+            yield address
         finally:
             page.close()

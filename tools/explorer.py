@@ -15,28 +15,21 @@ import argparse
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Tuple
 
-from demo import CONFIG
+from demo_model import add_model, fill_in
 from figures import (
     add_cfg_options,
     add_device,
     add_selection,
-    existing,
     load_config,
     load_model,
     one_sentence,
     select,
 )
-from mmdet_tool import ROOT
 
 if TYPE_CHECKING:
     from gradio import Blocks
-
-GRADIO = '6.31.0'  # what it was tried with
-DEMO = ROOT / 'work_dirs' / 'demo'
-DEMO_DATA = ROOT / 'data' / 'shapes'
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,12 +37,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'config', type=existing, nargs='?', help="(the demo's)"
-    )
-    parser.add_argument(
-        'checkpoint', type=existing, nargs='?', help="(the demo's last one)"
-    )
+    add_model(parser)
     parser.add_argument(
         '--host',
         default='127.0.0.1',
@@ -63,26 +51,7 @@ def parse_args() -> argparse.Namespace:
     add_selection(parser)
     add_device(parser)
     add_cfg_options(parser)
-    args = parser.parse_args()
-    if args.config and not args.checkpoint:
-        parser.error('CONFIG needs a CHECKPOINT')
-    return args
-
-
-def demo() -> Tuple[Path, Path]:
-    """Config and checkpoint of `make demo`.
-
-    Raises:
-        ValueError: It has not been run.
-    """
-    last = DEMO / 'last_checkpoint'
-    if not last.is_file() or not DEMO_DATA.is_dir():
-        raise ValueError(
-            'nothing to open: run `make demo` first, or name a CONFIG and a '
-            'CHECKPOINT'
-        )
-    # By its name, as the folder may have been moved since.
-    return ROOT / CONFIG, DEMO / Path(last.read_text().strip()).name
+    return parser.parse_args()
 
 
 def serve(args: argparse.Namespace) -> Tuple['Blocks', str]:
@@ -92,9 +61,7 @@ def serve(args: argparse.Namespace) -> Tuple['Blocks', str]:
     from explore.view import check
     from mmdet.registry import DATASETS
 
-    if not args.config:
-        args.config, args.checkpoint = demo()
-        args.cfg_options.setdefault('data_root', str(DEMO_DATA))
+    fill_in(args)
     config = load_config(args.config, args.cfg_options)
     model = load_model(config, args.checkpoint, args.device)
     check(model)
@@ -117,8 +84,8 @@ def main() -> None:
         import gradio  # noqa: F401
     except ImportError:
         sys.exit(
-            'explorer.py: the page needs Gradio: '
-            f'{sys.executable} -m pip install gradio=={GRADIO}'
+            'explorer.py: the page needs Gradio: pip install -r '
+            'requirements-tools.txt'
         )
     from explore.page import temporary_files
 

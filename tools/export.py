@@ -32,6 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence
 
+from demo_model import add_model, fill_in
 from figures import (
     add_cfg_options,
     at_least_one,
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from torch import nn
 
-CONFIG = 'configs/sprnet/sprnet_r18_gfpn_demo_shapes.py'
-CHECKPOINT = 'work_dirs/demo/epoch_9.pth'
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
@@ -59,12 +58,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'config', type=existing, nargs='?', help=f'default: {CONFIG}'
-    )
-    parser.add_argument(
-        'checkpoint', type=existing, nargs='?', help=f'default: {CHECKPOINT}'
-    )
+    add_model(parser)
     parser.add_argument(
         'out',
         type=Path,
@@ -93,22 +87,7 @@ def parse_args() -> argparse.Namespace:
         'turns, from its pixels to masks of its size',
     )
     add_cfg_options(parser)
-    args = parser.parse_args()
-    if args.config and not args.checkpoint:
-        parser.error('CONFIG needs a CHECKPOINT')
-    args.config = args.config or existing_default(parser, CONFIG)
-    args.checkpoint = args.checkpoint or existing_default(parser, CHECKPOINT)
-    args.out = args.out or args.checkpoint.with_suffix('.onnx')
-    return args
-
-
-def existing_default(parser: argparse.ArgumentParser, path: str) -> Path:
-    if not Path(path).exists():
-        parser.error(
-            f'{path} does not exist: `make demo` first, or name a CONFIG and '
-            'a CHECKPOINT'
-        )
-    return Path(path)
+    return parser.parse_args()
 
 
 def some_images(config: 'Config', number: int) -> List[Path]:
@@ -202,7 +181,7 @@ def main() -> None:
     if missing:
         sys.exit(
             f'export.py: not installed: {", ".join(missing)}; '
-            f'pip install {" ".join(PACKAGES)}'
+            'pip install -r requirements-tools.txt'
         )
     import onnxruntime
     import torch
@@ -210,6 +189,8 @@ def main() -> None:
     from onnx_export.graph import export
 
     with one_sentence():
+        fill_in(args)
+        args.out = args.out or args.checkpoint.with_suffix('.onnx')
         config = load_config(args.config, args.cfg_options)
         if args.images:
             files = [f for path in args.images for f in image_files([path])]

@@ -19,21 +19,6 @@ def metadata(session):
     return json.loads(session.get_modelmeta().custom_metadata_map['sprnet'])
 
 
-def prepare(image, meta):
-    """(h, w, 3) uint8 BGR to the input (1, 3, H, W), and its size unpadded."""
-    long, short = max(meta['scale']), min(meta['scale'])
-    sides = np.array(image.shape[:2])
-    factor = min(long / max(sides), short / min(sides))
-    height, width = (int(side * factor + 0.5) for side in sides)
-    x = cv2.resize(image, (width, height))
-    x = x[..., ::-1] if meta['bgr_to_rgb'] else x
-    x = (x - np.float32(meta['mean'])) / np.float32(meta['std'])
-    down, right = (-side % meta['pad_size_divisor'] for side in x.shape[:2])
-    padding = (0, down), (0, right), (0, 0)
-    x = np.pad(x, padding, constant_values=meta['pad_value'])
-    return x.transpose(2, 0, 1)[None], np.array([[height, width]])
-
-
 def weights(start, stop, length, cells):
     """The pixels with their centres in start..stop, of 0..length - 1, and the
     bilinear weights (pixels, cells) of cells that fill start..stop."""
@@ -45,52 +30,52 @@ def weights(start, stop, length, cells):
 
 
 def detect(session, image):
-    """Boxes (n, 4) in pixels, scores (n,), labels (n,), masks (n, h, w)."""
+    """Boxes (n, 4), scores (n,), labels (n,) and masks (n, h, w) of an image
+    (h, w, 3) uint8 BGR, in its pixels."""
     meta = metadata(session)
-    x, shape = prepare(image, meta)
-    inputs = dict(images=x, image_shapes=shape)
+    sides, scale = np.array(image.shape[:2]), meta['scale']
+    factor = min(max(scale) / max(sides), min(scale) / min(sides))
+    shape = (sides * factor + 0.5).astype(int)
+    x = cv2.resize(image, shape[::-1].tolist())
+    x = x[..., ::-1] if meta['bgr_to_rgb'] else x
+    x = (x - np.float32(meta['mean'])) / np.float32(meta['std'])
+    padding = [(0, n) for n in -shape % meta['pad_size_divisor']] + [(0, 0)]
+    x = np.pad(x, padding, constant_values=meta['pad_value'])
+    inputs = dict(images=x.transpose(2, 0, 1)[None], image_shapes=shape[None])
     _, boxes, scores, labels, maps = session.run(None, inputs)
-    h, w = image.shape[:2]
-    boxes = boxes * ([w, h, w, h] / shape[0, [1, 0, 1, 0]])
-    masks = np.zeros((len(boxes), h, w), bool)
+    boxes = boxes * np.tile((sides / shape)[::-1], 2)
+    masks = np.zeros((len(boxes), *sides), bool)
     for mask, (x1, y1, x2, y2), cells in zip(masks, boxes, maps):
-        rows, down = weights(y1, y2, h, len(cells))
-        columns, across = weights(x1, x2, w, len(cells))
+        rows, down = weights(y1, y2, sides[0], len(cells))
+        columns, across = weights(x1, x2, sides[1], len(cells))
         probabilities = down @ cells @ across.T
         mask[rows, columns] = probabilities >= meta['mask_thr_binary']
     return boxes, scores, labels, masks
 
 
 def draw(image, meta, boxes, scores, labels, masks, least=0.3):
-    """A copy of the image with the objects of at least this score."""
-    image = image.copy()
-    found = list(zip(boxes, scores, labels, masks))
-    for box, score, label, mask in reversed(found):  # the best on top
-        if score >= least:
-            colour = meta['palette'][label][::-1]
-            image[mask] = image[mask] // 2 + np.array(colour, np.uint8) // 2
-            x1, y1, x2, y2 = box.round().astype(int).tolist()
-            cv2.rectangle(image, (x1, y1), (x2, y2), colour)
-            text = f'{meta["classes"][label]} {score:.2f}'
-            width = cv2.getTextSize(text, 0, 0.4, 1)[0][0]
-            left = max(min(x1, image.shape[1] - width), 0)
-            cv2.putText(image, text, (left, y1 + 10), 0, 0.4, (255,) * 3)
-    return image
+    """Draw the objects of at least a score into an image, the best on top."""
+    for n in reversed(np.flatnonzero(scores >= least)):
+        colour = meta['palette'][labels[n]][::-1]
+        image[masks[n]] = image[masks[n]] // 2 + np.uint8(colour) // 2
+        x1, y1, x2, y2 = boxes[n].round().astype(int).tolist()
+        cv2.rectangle(image, (x1, y1), (x2, y2), colour)
+        name = f'{meta["classes"][labels[n]]} {scores[n]:.2f}'
+        cv2.putText(image, name, (x1, y1 + 10), 0, 0.4, (255,) * 3)
 
 
 def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
-    model, source, out = sys.argv[1:]
-    if not os.path.isfile(model):
-        sys.exit(f'{model} is no file')
-    session = onnxruntime.InferenceSession(model)
-    image = cv2.imread(source)
+    if not os.path.isfile(sys.argv[1]):
+        sys.exit(f'{sys.argv[1]} is no file')
+    session = onnxruntime.InferenceSession(sys.argv[1])
+    image = cv2.imread(sys.argv[2])
     if image is None:
-        sys.exit(f'{source} is no image')
-    drawn = draw(image, metadata(session), *detect(session, image))
-    if not cv2.imwrite(out, drawn):
-        sys.exit(f'{out} cannot be written')
+        sys.exit(f'{sys.argv[2]} is no image')
+    draw(image, metadata(session), *detect(session, image))
+    if not cv2.imwrite(sys.argv[3], image):
+        sys.exit(f'{sys.argv[3]} cannot be written')
 
 
 if __name__ == '__main__':

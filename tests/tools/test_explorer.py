@@ -17,6 +17,7 @@ from PIL import Image
 
 pytest.importorskip('gradio', reason='the explorer needs Gradio')
 
+import demo_model
 import explorer
 import gradio as gr
 from explore.images import read_image
@@ -392,8 +393,8 @@ def checkpoint(acts, tmp_path_factory):
 def test_without_arguments_it_opens_the_demo(
     listening, shapes, checkpoint, monkeypatch, capsys
 ):
-    monkeypatch.setattr(explorer, 'DEMO', checkpoint.parent)
-    monkeypatch.setattr(explorer, 'DEMO_DATA', shapes)
+    monkeypatch.setattr(demo_model, 'WORK_DIR', checkpoint.parent)
+    monkeypatch.setattr(demo_model, 'DATA', shapes)
     with pytest.raises(SystemExit, match='run `make demo` first'):
         listening()
     last = checkpoint.parent / 'last_checkpoint'

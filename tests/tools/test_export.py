@@ -23,6 +23,7 @@ from projects.sprnet.pasting import paste_masks
 for package in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(package)
 
+import demo_model  # noqa: E402
 import export  # noqa: E402
 import figures  # noqa: E402
 import onnx  # noqa: E402
@@ -236,7 +237,8 @@ def test_client_needs_neither_torch_nor_mmdet(
         found[name].numpy() for name in ('bboxes', 'scores', 'labels', 'masks')
     ]
     meta = onnx_client.metadata(onnxruntime.InferenceSession(exported.file))
-    expected = onnx_client.draw(pixels, meta, *theirs)
+    expected = pixels.copy()
+    onnx_client.draw(expected, meta, *theirs)
     drawn = cv2.imread(str(out))
     assert (drawn != pixels).any(axis=2).mean() > 0.01
     assert (drawn != expected).any(axis=2).mean() < 0.001
@@ -384,7 +386,8 @@ def test_wrong_input_ends_in_a_sentence(
 
     out = tmp_path / 'model.onnx'
     monkeypatch.chdir(tmp_path)
-    assert 'does not exist: `make demo` first' in refusal(monkeypatch, capsys)
+    monkeypatch.setattr(demo_model, 'WORK_DIR', tmp_path)
+    assert 'run `make demo` first' in refusal(monkeypatch, capsys)
     assert 'CONFIG needs a CHECKPOINT' in said(SHAPES_CONFIG)
     assert 'nowhere.pth does not exist' in said(SHAPES_CONFIG, 'nowhere.pth')
     text = tmp_path / 'text.jpg'
@@ -403,7 +406,7 @@ def test_wrong_input_ends_in_a_sentence(
         export, 'find_spec', lambda name: None if name == 'onnx' else name
     )
     found = said(SHAPES_CONFIG, checkpoint, out)
-    assert 'not installed: onnx; pip install onnx onnxscript' in found
+    assert 'not installed: onnx; pip install -r' in found
     assert not out.exists()
 
 
