@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.visualization import Visualizer
 
 
 @pytest.fixture(scope='session')
@@ -25,3 +27,12 @@ def shapes(tmp_path_factory) -> Path:
         check=True,
     )
     return out
+
+
+@pytest.fixture(scope='module', autouse=True)
+def own_visualizer():
+    """mmengine draws with whichever visualizer was made last; one of another
+    file's run may be none of MMDetection's."""
+    yield
+    Visualizer._instance_dict.clear()
+    DetLocalVisualizer._instance_dict.clear()
