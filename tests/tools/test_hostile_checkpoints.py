@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import compare
 import demo
+import explorer
+import export
 import gate_maps
 import mask_errors
 import mmdet_tool
@@ -41,7 +43,10 @@ ENTRIES = {
     'gate_maps': (gate_maps, ['bad.pth', 'image.jpg'], None),
     'compare': (compare, ['good.pth', SHAPES_CONFIG, 'bad.pth'], []),
     'mask_errors': (mask_errors, ['bad.pth'], []),
+    'explorer': (explorer, ['bad.pth'], []),
+    'export': (export, ['bad.pth', 'out.onnx'], []),
 }
+NEEDS = dict(explorer=['gradio'], export=['onnxscript', 'onnxruntime'])
 
 
 class Payload:
@@ -80,6 +85,8 @@ def call(monkeypatch, tool, *argv):
 
 @pytest.mark.parametrize('entry', ENTRIES)
 def test_refused(entry, folder, shapes, monkeypatch):
+    for package in NEEDS.get(entry, []):
+        pytest.importorskip(package)
     tool, arguments, options = ENTRIES[entry]
     if options is not None:
         options = ['--cfg-options', f'data_root={shapes}', *options]
