@@ -160,7 +160,8 @@ def test_coco_error_analysis(place, shapes):
 
 
 def test_analyze_logs(place, shapes, monkeypatch, capsys):
-    # Of seaborn, which the tool needs, it only uses this.
+    # Of seaborn, which the tool needs, it only uses this; that of the forks
+    # uses matplotlib, of which its default is no style.
     seaborn = types.ModuleType('seaborn')
     seaborn.set_style = lambda style: None
     monkeypatch.setitem(sys.modules, 'seaborn', seaborn)
@@ -173,6 +174,7 @@ def test_analyze_logs(place, shapes, monkeypatch, capsys):
     log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
     script = 'analysis_tools/analyze_logs.py'
     keys = ['--keys', 'loss_mask', '--out', 'curve.png']
+    keys += ['--style', 'dark_background']
     call(place, shapes, script, 'plot_curve', log, *keys)
     assert cv2.imread(str(place / 'curve.png')).std()
     call(place, shapes, script, 'cal_train_time', log)
