@@ -236,6 +236,7 @@ def write_picture(picture: np.ndarray, path: Path) -> Path:
 
 
 def mp4_name(name: Path) -> Path:
+    """What the video made of a video is called."""
     return name if name.suffix == '.mp4' else Path(f'{name}.mp4')
 
 

@@ -26,6 +26,7 @@ class FiniteLossHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
+        """Watch the model and the optimizer."""
         model = runner.model
         if is_model_wrapper(model):
             model = model.module
@@ -40,6 +41,7 @@ class FiniteLossHook(Hook):
         )
 
     def after_train(self, runner: Runner) -> None:
+        """Watch no longer."""
         for handle in self._handles:
             handle.remove()
 
