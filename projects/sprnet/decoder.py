@@ -158,9 +158,7 @@ class SinglePixelDecoder(BaseModule):
         logits = []
         for some in zip(*(x.split(at_once) for x in (small, medium, weights))):
             logits.append(self._last(doublings, *some))
-        logits = torch.cat(logits)[owners, :, slots]
-        logits = logits + self.classifier.bias[labels][:, None]
-        return tree_to_grid(logits, len(self.deconvs))
+        return self._finish(torch.cat(logits)[owners, :, slots], labels)
 
     def one_each(self, codes: Tensor, labels: Tensor) -> Tensor:
         """:meth:`forward` of one mask a pixel, all of them at once.
@@ -177,8 +175,7 @@ class SinglePixelDecoder(BaseModule):
         """
         weights = self.classifier.weight.flatten(1)[labels][..., None]
         logits = self._last(*self._grow(codes), weights)[..., 0]
-        logits = logits + self.classifier.bias[labels][:, None]
-        return tree_to_grid(logits, len(self.deconvs))
+        return self._finish(logits, labels)
 
     def _grow(self, codes: Tensor) -> Tuple[List[Doubling], Tensor, Tensor]:
         """All doublings, and pixels' maps before the first with ReLU and
@@ -191,6 +188,11 @@ class SinglePixelDecoder(BaseModule):
         for doubling in doublings[self.num_linear : -1]:
             medium = doubling(medium).relu_()
         return doublings, small, medium
+
+    def _finish(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits without bias, (n, M) in tree order, to grids with it."""
+        logits = logits + self.classifier.bias[labels][:, None]
+        return tree_to_grid(logits, len(self.deconvs))
 
     def _last(
         self,

@@ -42,7 +42,10 @@ def _table(sizes: Sizes, like: Tensor) -> Tensor:
 
 def locate(pixels: Tensor, sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
     """Level, row and column of pixels, each like ``pixels``."""
-    table = _table(sizes, pixels)
+    return _locate(pixels, _table(sizes, pixels))
+
+
+def _locate(pixels: Tensor, table: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     ends = table.prod(1).cumsum(0)
     level = torch.bucketize(pixels, ends, right=True)
     place = pixels - (ends - table.prod(1))[level]
@@ -70,8 +73,8 @@ def window_rows(
         (P, kernel * kernel) rows of :func:`flatten_pyramid`, in the order of a
         convolution's weights; outside of the pixel's level, a row of zeros.
     """
-    level, y, x = locate(pixels, sizes)
     table = _table(sizes, pixels)
+    level, y, x = _locate(pixels, table)
     height, width = table[level, 0, None], table[level, 1, None]
     reach = torch.arange(kernel, device=pixels.device) - kernel // 2
     dy, dx = torch.meshgrid(reach * dilation, reach * dilation, indexing='ij')
