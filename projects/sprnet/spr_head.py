@@ -99,34 +99,29 @@ class SPRHead(BaseModule):
             TASK_UTILS, 'mask_output', mask_output or dict(type='DenseMasks')
         )
         self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
-        size = self.decoder.mask_size
+        self._check_options(train_cfg or {})
+
+    def _check_options(self, train_cfg: dict) -> None:
+        """Refuse what its parts do not fit."""
+        name, size = type(self).__name__, self.decoder.mask_size
+        loss = self.loss_mask
         check(
             name,
             bool,
             'be True: a cell is in the mask or not',
-            **{
-                'loss_mask.use_sigmoid': getattr(
-                    self.loss_mask, 'use_sigmoid', True
-                )
-            },
+            **{'loss_mask.use_sigmoid': getattr(loss, 'use_sigmoid', True)},
         )
         check(
             name,
             lambda value: value == 'mean',
             "be 'mean': it is averaged over pixels and cells",
-            **{
-                'loss_mask.reduction': getattr(
-                    self.loss_mask, 'reduction', 'mean'
-                )
-            },
+            **{'loss_mask.reduction': getattr(loss, 'reduction', 'mean')},
         )
         check(
             name,
             lambda value: value == size,
             f'be {size}, what the decoder makes: 2 ** (num_linear + num_relu)',
-            **{
-                'train_cfg.mask_size': (train_cfg or {}).get('mask_size', size)
-            },
+            **{'train_cfg.mask_size': train_cfg.get('mask_size', size)},
         )
         check_number(
             name,
