@@ -37,7 +37,13 @@ import warnings
 from datetime import date
 from pathlib import Path
 
-from figures import add_device, at_least_one, one_sentence, parser_of
+from figures import (
+    add_device,
+    add_out_dir,
+    at_least_one,
+    one_sentence,
+    parser_of,
+)
 
 PARTS = (
     'latency',
@@ -53,7 +59,8 @@ QUICK_PARTS = ('latency', 'complexity')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = parser_of(__doc__, 'work_dirs/benchmark')
+    parser = parser_of(__doc__)
+    add_out_dir(parser, 'work_dirs/benchmark')
     parser.add_argument(
         '--models',
         nargs='+',

@@ -17,6 +17,7 @@ import numpy as np
 from figures import (
     add_cfg_options,
     add_device,
+    add_out_dir,
     add_selection,
     existing,
     load_config,
@@ -37,7 +38,8 @@ LONG_SIDE = 400  # at least, of an image in a panel
 
 
 def parse_args() -> argparse.Namespace:
-    parser = parser_of(__doc__, 'comparison')
+    parser = parser_of(__doc__)
+    add_out_dir(parser, 'comparison')
     for model in 'ab':
         parser.add_argument(
             f'config_{model}', type=existing, metavar=f'CONFIG_{model.upper()}'

@@ -25,6 +25,7 @@ from figures import (
     load_config,
     load_model,
     one_sentence,
+    parser_of,
     select,
 )
 
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     add_model(parser)
     parser.add_argument(
         '--host',

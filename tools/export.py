@@ -41,7 +41,9 @@ from figures import (
     load_config,
     load_model,
     one_sentence,
+    parser_of,
     readable,
+    select,
 )
 
 if TYPE_CHECKING:
@@ -54,10 +56,7 @@ PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     add_model(parser)
     parser.add_argument(
         'out',
@@ -95,8 +94,10 @@ def some_images(config: 'Config', number: int) -> List[Path]:
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.build(config.test_dataloader.dataset)
-    indices = range(min(number, len(dataset)))
-    return [Path(dataset.get_data_info(i)['img_path']) for i in indices]
+    return [
+        Path(dataset.get_data_info(i)['img_path'])
+        for i in select(dataset, (), number)
+    ]
 
 
 def check(

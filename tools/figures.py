@@ -61,18 +61,20 @@ def device(text: str) -> str:
     return text
 
 
-def parser_of(doc: str, out_dir: str) -> argparse.ArgumentParser:
-    """A parser whose help is a tool's docstring, with ``--out-dir``."""
-    parser = argparse.ArgumentParser(
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help is a tool's docstring."""
+    return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def add_out_dir(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         '--out-dir',
         type=Path,
-        default=Path(out_dir),
-        help=f'where the results go ({out_dir})',
+        default=Path(default),
+        help=f'where the results go ({default})',
     )
-    return parser
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Tuple
 import numpy as np
 from figures import (
     add_device,
+    add_out_dir,
     existing,
     image_files,
     load_config,
@@ -42,7 +43,8 @@ class Merge(NamedTuple):
 
 
 def parse_args() -> argparse.Namespace:
-    parser = parser_of(__doc__, 'gate_maps')
+    parser = parser_of(__doc__)
+    add_out_dir(parser, 'gate_maps')
     parser.add_argument('config', type=existing)
     parser.add_argument('checkpoint', type=existing)
     parser.add_argument('images', type=existing, nargs='+')

@@ -11,6 +11,7 @@ import argparse
 
 from figures import (
     add_cfg_options,
+    add_out_dir,
     at_least_one,
     existing,
     load_config,
@@ -21,7 +22,8 @@ from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = parser_of(__doc__, 'work_dirs/gradient_flow')
+    parser = parser_of(__doc__)
+    add_out_dir(parser, 'work_dirs/gradient_flow')
     parser.add_argument('configs', type=existing, nargs='+', metavar='CONFIG')
     parser.add_argument(
         '--iters', type=at_least_one, default=500, help='iterations (500)'

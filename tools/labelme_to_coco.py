@@ -27,17 +27,14 @@ from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
-from figures import existing
+from figures import existing, parser_of
 
 CORNERS = 64  # of a circle; the polygon has 99.8% of its area
 POLYGONS = ('polygon', 'oriented_rectangle')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument('folder', type=existing)
     parser.add_argument('out', type=Path, help='COCO JSON to write')
     parser.add_argument(

@@ -20,6 +20,7 @@ from figures import (
     load_config,
     load_model,
     one_sentence,
+    parser_of,
 )
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ WAYS = ('as tested', 'true shape', 'true box', 'both true')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument('config', type=existing)
     parser.add_argument('checkpoint', type=existing)
     add_device(parser)

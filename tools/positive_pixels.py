@@ -17,6 +17,7 @@ from typing import NamedTuple, Sequence, Tuple
 import numpy as np
 from figures import (
     add_cfg_options,
+    add_out_dir,
     add_selection,
     at_least_one,
     existing,
@@ -32,7 +33,8 @@ LONG_SIDE = 1200  # of the picture, so that dots are small beside objects
 
 
 def parse_args() -> argparse.Namespace:
-    parser = parser_of(__doc__, 'positive_pixels')
+    parser = parser_of(__doc__)
+    add_out_dir(parser, 'positive_pixels')
     parser.add_argument('config', type=existing)
     add_selection(parser)
     parser.add_argument(

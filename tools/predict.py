@@ -42,6 +42,7 @@ import numpy as np
 from figures import (
     add_cfg_options,
     add_device,
+    add_out_dir,
     at_least_one,
     existing,
     folder_images,
@@ -74,7 +75,8 @@ class Item(NamedTuple):
 
 
 def parse_args() -> argparse.Namespace:
-    parser = parser_of(__doc__, 'predictions')
+    parser = parser_of(__doc__)
+    add_out_dir(parser, 'predictions')
     parser.add_argument('config', type=existing)
     parser.add_argument('checkpoint', type=existing)
     parser.add_argument('inputs', nargs='+', metavar='INPUT')
