@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dataset_faults import Fault
     from dataset_json import Record, Split
     from mmengine.config import Config
+    from mmengine.dataset import BaseDataset
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once
@@ -124,6 +125,7 @@ def split_of(config: 'Config', name: str, dataset: dict) -> 'Split':
             and not {'rpn_head', 'semantic_head'} & set(key.split('.'))
         },
         masks=any(t.get('with_mask') for t in transforms.values()),
+        masks_optional=masks_optional(config, built, metrics),
         metrics=[kind for m in metrics for kind in listed(m.metric)],
         evaluated_files=[m.ann_file for m in metrics if m.get('ann_file')],
         filter_cfg={} if built.test_mode else dict(built.filter_cfg or {}),
@@ -132,6 +134,26 @@ def split_of(config: 'Config', name: str, dataset: dict) -> 'Split':
             backend=load.get('imdecode_backend', 'cv2'),
         ),
         max_pixels=getattr(built, 'max_pixels', Image.MAX_IMAGE_PIXELS),
+    )
+
+
+def masks_optional(
+    config: 'Config', dataset: 'BaseDataset', metrics: List[dict]
+) -> bool:
+    """Whether an object without a mask trains and tests its box alone."""
+    from mmdet.registry import METRICS, MODELS
+
+    from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
+
+    def is_a(registry, part: dict, kind: type) -> bool:
+        found = registry.get(part.get('type', ''))
+        return isinstance(found, type) and issubclass(found, kind)
+
+    return (
+        isinstance(dataset, CheckedCocoDataset)
+        and not dataset.require_masks
+        and is_a(MODELS, config.model.get('mask_head') or {}, SPRHead)
+        and all(is_a(METRICS, metric, CocoAPARMetric) for metric in metrics)
     )
 
 
@@ -188,9 +210,12 @@ def main() -> None:
         records, faults = check(split, args.processes)
         objects = [a for record in records for a in record.annotations]
         crowds = sum(bool(a.get('iscrowd')) for a in objects)
+        count = sum(not a.get('segmentation') for a in objects)
+        boxes_alone = f', {count} without a mask' if count else ''
         title = (
             f'{name}: {len(records)} images, {len(objects)} objects, '
-            f'{crowds} of them crowds: {len(faults) or "no"} faults'
+            f'{crowds} of them crowds{boxes_alone}: '
+            f'{len(faults) or "no"} faults'
         )
         lines += ['', title, *report(faults, args.first)]
         everything += ['', title, *report(faults, len(faults))]

@@ -187,9 +187,9 @@ KINDS: Dict[str, Kind] = {
     # the annotations
     'no mask': Kind(
         True,
-        'loading it stops the training',
-        'add a segmentation, or delete it; for boxes alone use a detector '
-        'without masks',
+        'loading it stops the training, or it trains an empty mask',
+        'add a segmentation, or delete it; with a CheckedCocoDataset, an '
+        'SPRHead and a CocoAPARMetric it trains its box only',
     ),
     'not a mask': Kind(
         True,

@@ -49,7 +49,8 @@ def check_record(record: Record, split: Split) -> List[Fault]:
         left_out = one.get('ignore') or any(k in LEFT_OUT for k, _ in found)
         if evaluated or (split.masks and not left_out):
             mask = one.get('segmentation')
-            found += check_mask(mask, height, width, evaluated)
+            if mask or not split.masks_optional:
+                found += check_mask(mask, height, width, evaluated)
         faults += [fault(*finding, annotation=one['id']) for finding in found]
     return faults
 

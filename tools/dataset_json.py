@@ -19,6 +19,7 @@ class Split(NamedTuple):
     classes: Sequence[str]
     num_classes: Dict[str, int]  # of the model's heads, by option
     masks: bool  # whether they are loaded
+    masks_optional: bool  # an object may be without one
     metrics: Sequence[str]  # 'bbox', 'segm'; none if it is not evaluated
     evaluated_files: Sequence[str]  # which the metrics compare with
     filter_cfg: Dict[str, Any]  # as it applies; empty in testing

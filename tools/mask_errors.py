@@ -63,24 +63,28 @@ def match(
     return matched, index[matched]
 
 
-def shapes_and_boxes(
-    shapes: 'Tensor', found: 'InstanceData', gt: 'InstanceData'
+def shapes_and_frames(
+    mask_head: 'nn.Module',
+    shapes: 'Tensor',
+    found: 'InstanceData',
+    gt: 'InstanceData',
 ) -> Dict[str, Tuple['Tensor', 'Tensor']]:
-    """For each of the WAYS the shapes (n, S, S) in 0..1 and boxes (n, 4)."""
+    """For each of the WAYS the shapes (n, S, S) in 0..1 and the frames (n, 4)
+    that they fill."""
     from projects.sprnet.masks import mask_targets
 
     matched, index = match(found, gt)
-    used, target = index.unique(return_inverse=True)
-    true_shapes, true_boxes = shapes.clone(), found.bboxes.clone()
-    true_boxes[matched] = gt.bboxes[index]
+    frames = mask_head.frames(found.bboxes)
+    true_shapes, true_frames = shapes.clone(), frames.clone()
+    true_frames[matched] = mask_head.frames(gt.bboxes[index])
     true_shapes[matched] = mask_targets(
-        gt.masks[used.cpu().numpy()], gt.bboxes[used], shapes.shape[-1]
-    )[target]
+        gt.masks, index, true_frames[matched], shapes.shape[-1]
+    )
     pairs = (
-        (shapes, found.bboxes),
-        (true_shapes, found.bboxes),
-        (shapes, true_boxes),
-        (true_shapes, true_boxes),
+        (shapes, frames),
+        (true_shapes, frames),
+        (shapes, true_frames),
+        (true_shapes, true_frames),
     )
     return dict(zip(WAYS, pairs))
 
@@ -96,13 +100,9 @@ def predict(model: 'nn.Module', batch: dict) -> Tuple[list, List['Tensor']]:
     results = predict_boxes_and_pixels(
         model.bbox_head, feats, [s.metainfo for s in samples], rescale=True
     )
-    shapes = []
-    for n, (sample, found) in enumerate(zip(samples, results)):
+    for sample, found in zip(samples, results):
         sample.pred_instances = found
-        image = found.pixels.new_full((len(found),), n)
-        logits = model.mask_head(feats, image, found.pixels, found.labels)
-        shapes.append(logits.sigmoid())
-    return samples, shapes
+    return samples, model.mask_head.predict_maps(feats, samples, results, True)
 
 
 def main() -> None:
@@ -125,11 +125,13 @@ def main() -> None:
             samples, shapes = predict(model, batch)
         for sample, shape in zip(samples, shapes):
             found = sample.pred_instances
-            ways = shapes_and_boxes(shape, found, sample.gt_instances)
-            for way, (inside, boxes) in ways.items():
+            ways = shapes_and_frames(
+                model.mask_head, shape, found, sample.gt_instances
+            )
+            for way, (inside, frames) in ways.items():
                 found.masks = paste_masks(
                     inside,
-                    boxes,
+                    frames,
                     *sample.ori_shape[:2],
                     model.mask_head.mask_threshold,
                 )

@@ -45,7 +45,9 @@ def detect(session, image):
     _, boxes, scores, labels, maps = session.run(None, inputs)
     boxes = boxes * np.tile((sides / shape)[::-1], 2)
     masks = np.zeros((len(boxes), *sides), bool)
-    for mask, (x1, y1, x2, y2), cells in zip(masks, boxes, maps):
+    reach = (boxes[:, 2:] - boxes[:, :2]) * (meta['frame'] - 1) / 2
+    frames = boxes + np.concatenate([-reach, reach], axis=1)
+    for mask, (x1, y1, x2, y2), cells in zip(masks, frames, maps):
         rows, down = weights(y1, y2, sides[0], len(cells))
         columns, across = weights(x1, x2, sides[1], len(cells))
         probabilities = down @ cells @ across.T

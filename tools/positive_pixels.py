@@ -81,7 +81,7 @@ def positives_and_negatives(head, sample) -> Tuple[Pixels, Pixels]:
         generator.valid_flags(sizes, sample.pad_shape, device='cpu')
     )
     usable = torch.where(valid[:, None], anchors, 0).view(-1, per_pixel, 4)
-    chosen, objects = head.sampler(usable, boxes)
+    chosen, objects, _ = head.sampler(usable, boxes)
 
     overlaps, nearest = best_boxes(usable.flatten(0, 1), boxes)
     overlaps, best = overlaps.view(-1, per_pixel).max(dim=1)
@@ -229,7 +229,7 @@ def draw_images(args: argparse.Namespace) -> int:
     from mmengine.dataset import pseudo_collate
     from mmengine.runner import set_random_seed
 
-    from projects.sprnet import SPRHead
+    from projects.sprnet import OverlapPixelSampler, SPRHead
 
     register_all_modules()
     config = load_config(args.config, args.cfg_options)
@@ -240,6 +240,12 @@ def draw_images(args: argparse.Namespace) -> int:
         raise ValueError(
             f'{args.config} has no mask head of type SPRHead, so no pixel '
             'trains a mask'
+        )
+    if not isinstance(head.sampler, OverlapPixelSampler):
+        raise ValueError(
+            f'model.mask_head.sampler.type={type(head.sampler).__name__} '
+            'trains boxes, so no pixel is positive; an OverlapPixelSampler '
+            'trains pixels'
         )
     dataset = DATASETS.build(config.train_dataloader.dataset)
     chosen = select(dataset, args.image_ids, args.number)

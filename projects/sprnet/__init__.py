@@ -5,24 +5,27 @@ from .channels_last import ChannelsLastHook
 from .checkpoints import allow_mmengine_checkpoints
 from .datasets import CheckedCocoDataset
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
-from .encoders import ConsecutiveConvs, MultiScaleFusion
+from .encoders import BoxGrid, ConsecutiveConvs, MultiScaleFusion
 from .finite_loss import FiniteLossHook
 from .frozen_sprnet import FrozenSPRNet
 from .gfpn import GFPN, PooledGFPN
 from .gradient_flow import GradientFlowHook
 from .hooks import EpochSeedHook
 from .mask_outputs import DenseMasks, RLEMasks
-from .maskness_spr_head import MasknessSPRHead
 from .metrics import CocoAPARMetric
-from .samplers import EveryObjectPixelSampler, OverlapPixelSampler
+from .samplers import (
+    EveryObjectPixelSampler,
+    JitteredBoxSampler,
+    OverlapPixelSampler,
+)
 from .spr_head import SPRHead
 from .sprnet import SPRNet
 from .tta import MaskTTAModel
-from .voting_spr_head import VotingSPRHead
 from .whole_checkpoints import WholeCheckpointHook, WholeFileBackend
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'BoxGrid',
     'ChannelsLastHook',
     'CheckedCocoDataset',
     'CocoAPARMetric',
@@ -34,8 +37,8 @@ __all__ = [
     'FrozenSPRNet',
     'GFPN',
     'GradientFlowHook',
+    'JitteredBoxSampler',
     'MaskTTAModel',
-    'MasknessSPRHead',
     'MultiScaleFusion',
     'OverlapPixelSampler',
     'PooledGFPN',
@@ -44,7 +47,6 @@ __all__ = [
     'SPRNet',
     'ShortcutPixelDecoder',
     'SinglePixelDecoder',
-    'VotingSPRHead',
     'WholeCheckpointHook',
     'WholeFileBackend',
 ]

@@ -1,4 +1,11 @@
-from typing import List, Sequence
+"""From instances to vectors: the mask head's ``encoder``.
+
+:class:`Encoder` is what every one of them must do. The paper's read a pixel
+(:class:`PixelEncoder`), :class:`BoxGrid` reads a box.
+"""
+
+from abc import ABC, abstractmethod
+from typing import List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +13,92 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .options import check, check_whole, is_whole
-from .pyramid import flatten_pyramid, pyramid_sizes, window_rows
+from .boxes import grid_points, levels_by_size
+from .options import check, check_number, check_whole, is_whole
+from .pyramid import (
+    bilinear_rows,
+    flatten_pyramid,
+    pyramid_sizes,
+    window_rows,
+)
 
 INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
 
 
+class Encoder(BaseModule, ABC):
+    """One vector for each of P instances.
+
+    Attributes:
+        out_channels (int): Length of a vector.
+    """
+
+    out_channels: int
+
+    @abstractmethod
+    def forward(
+        self,
+        feats: Sequence[Tensor],
+        batch_indices: Tensor,
+        pixels: Tensor,
+        boxes: Tensor,
+    ) -> Tensor:
+        """Encode instances.
+
+        Args:
+            feats: (N, C, H_l, W_l) of every level, finest first.
+            batch_indices: (P,) the image of each instance.
+            pixels: (P,) the pixel of the pyramid that detected it, or that
+                trains it, see :mod:`.pyramid`.
+            boxes: (P, 4) the frame that its mask fills, as (x1, y1, x2, y2)
+                in pixels of the network's input.
+
+        Returns:
+            (P, out_channels).
+        """
+
+    def distinct(
+        self,
+        feats: Sequence[Tensor],
+        batch_indices: Tensor,
+        pixels: Tensor,
+        boxes: Tensor,
+    ) -> Tuple[Tensor, Tensor]:
+        """Vectors without repetition, for instances may share one.
+
+        Args:
+            As of :meth:`forward`.
+
+        Returns:
+            (Q, out_channels) vectors and (P,) the vector of each instance,
+            in 0..Q - 1.
+        """
+        codes = self(feats, batch_indices, pixels, boxes)
+        return codes, torch.arange(len(codes), device=codes.device)
+
+
+class PixelEncoder(Encoder):
+    """An encoder that reads the pyramid around a pixel, as the paper's do.
+
+    Boxes are not looked at, so the instances of one pixel share its vector.
+    """
+
+    def distinct(
+        self,
+        feats: Sequence[Tensor],
+        batch_indices: Tensor,
+        pixels: Tensor,
+        boxes: Tensor = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """As :meth:`Encoder.distinct`, one vector for each pixel."""
+        length = sum(height * width for height, width in pyramid_sizes(feats))
+        places, owners = (batch_indices * length + pixels).unique(
+            return_inverse=True
+        )
+        return self(feats, places // length, places % length), owners
+
+
 @MODELS.register_module()
-class MultiScaleFusion(BaseModule):
+class MultiScaleFusion(PixelEncoder):
     """Multi-scale fusion, section 3.2 and Figure 5, at chosen pixels only.
 
     Parallel convolutions of different dilation, shared over the levels, their
@@ -74,24 +159,19 @@ class MultiScaleFusion(BaseModule):
         )
 
     def forward(
-        self, feats: Sequence[Tensor], images: Tensor, pixels: Tensor
+        self,
+        feats: Sequence[Tensor],
+        batch_indices: Tensor,
+        pixels: Tensor,
+        boxes: Tensor = None,
     ) -> Tensor:
-        """Encode pixels of a pyramid.
-
-        Args:
-            feats: (N, in_channels, H_l, W_l) of every level.
-            images: (P,) the image of each pixel.
-            pixels: (P,) pixels of the pyramid, see :mod:`.pyramid`.
-
-        Returns:
-            (P, out_channels).
-        """
+        """As :meth:`Encoder.forward`."""
         rows = flatten_pyramid(feats)
         codes: List[Tensor] = []
         for conv in self.convs:
             kernel, dilation = conv.kernel_size[0], conv.dilation[0]
             taps = window_rows(
-                images, pixels, pyramid_sizes(feats), kernel, dilation
+                batch_indices, pixels, pyramid_sizes(feats), kernel, dilation
             )
             window = rows.index_select(0, taps.flatten())
             codes.append(
@@ -105,7 +185,7 @@ class MultiScaleFusion(BaseModule):
 
 
 @MODELS.register_module()
-class ConsecutiveConvs(BaseModule):
+class ConsecutiveConvs(PixelEncoder):
     """C33x4 of Table 3(a): 3x3 convolutions in a row, each with a ReLU.
 
     At a pixel, ``num_convs`` of them see a square window of 2 * num_convs + 1
@@ -141,17 +221,21 @@ class ConsecutiveConvs(BaseModule):
         )
 
     def forward(
-        self, feats: Sequence[Tensor], images: Tensor, pixels: Tensor
+        self,
+        feats: Sequence[Tensor],
+        batch_indices: Tensor,
+        pixels: Tensor,
+        boxes: Tensor = None,
     ) -> Tensor:
-        """As :meth:`MultiScaleFusion.forward`."""
+        """As :meth:`Encoder.forward`."""
         side = 2 * len(self.convs) + 1
         rows = flatten_pyramid(feats)
         sizes = pyramid_sizes(feats)
-        taps = window_rows(images, pixels, sizes, side, 1)
+        taps = window_rows(batch_indices, pixels, sizes, side, 1)
         x = rows.index_select(0, taps.flatten())
         x = x.view(-1, side, side, rows.shape[1]).permute(0, 3, 1, 2)
         length = sum(height * width for height, width in sizes)
-        inside = taps != images[:, None] * (length + 1) + length
+        inside = taps != batch_indices[:, None] * (length + 1) + length
         inside = inside.view(-1, 1, side, side)
         for conv in self.convs:
             # What a dense layer pads with zeros is no output of the layer
@@ -159,3 +243,120 @@ class ConsecutiveConvs(BaseModule):
             inside = inside[..., 1:-1, 1:-1]
             x = F.relu(conv(x)) * inside
         return x.flatten(1)
+
+
+@MODELS.register_module()
+class BoxGrid(Encoder):
+    """Beyond the paper: an instance is read where its box is.
+
+    A grid of bilinear samples fills the box, on the level that fits the box's
+    size; together they become one vector. This is what RoIAlign computes, all
+    levels at once and without sorting the boxes by level, which would make a
+    GPU wait.
+
+    Args:
+        in_channels (int): Channels of the pyramid.
+        out_channels (int): Length of a vector.
+        grid_size (int): Cells of the grid on each axis.
+        samples (int): Samples of a cell on each axis, which are averaged.
+        finest_scale (float): Boxes of a side below twice this, in pixels of
+            the input, are read on the finest level, and each doubling is one
+            level more (``finest_scale`` of mmdet's SingleRoIExtractor).
+        strides (Sequence[int]): Strides of the levels.
+
+    Raises:
+        ValueError: A number that is not whole or below 1, a ``finest_scale``
+            or stride that is not above 0, or strides that are no list.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        out_channels: int = 640,
+        grid_size: int = 7,
+        samples: int = 1,
+        finest_scale: float = 56,
+        strides: Sequence[int] = (8, 16, 32, 64, 128),
+        init_cfg: dict = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        name = type(self).__name__
+        check_whole(
+            name,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            grid_size=grid_size,
+            samples=samples,
+        )
+        check_number(
+            name,
+            lambda value: value > 0,
+            'be a number above 0',
+            finest_scale=finest_scale,
+        )
+        check(
+            name,
+            lambda values: (
+                isinstance(values, (list, tuple))
+                and all(is_whole(v) and v >= 1 for v in values)
+            ),
+            'be a list of whole numbers of at least 1',
+            strides=strides,
+        )
+        self.out_channels = out_channels
+        self.grid_size = grid_size
+        self.samples = samples
+        self.finest_scale = finest_scale
+        self.strides = [(stride, stride) for stride in strides]
+        self.linear = nn.Linear(in_channels * grid_size**2, out_channels)
+
+    def forward(
+        self,
+        feats: Sequence[Tensor],
+        batch_indices: Tensor,
+        pixels: Tensor,
+        boxes: Tensor,
+    ) -> Tensor:
+        """As :meth:`Encoder.forward`."""
+        grid = self.read(feats, batch_indices, boxes)
+        return self.linear(grid.flatten(1)).relu()
+
+    def points(self, boxes: Tensor) -> Tensor:
+        """Where boxes are read, (P, M, 2) as (x, y) in pixels of the input.
+
+        Args:
+            boxes: (P, 4).
+        """
+        return grid_points(boxes, self.grid_size * self.samples)
+
+    def read(
+        self, feats: Sequence[Tensor], batch_indices: Tensor, boxes: Tensor
+    ) -> Tensor:
+        """Read the grids of boxes.
+
+        Args:
+            As of :meth:`Encoder.forward`.
+
+        Returns:
+            (P, grid_size ** 2, C), row by row.
+        """
+        levels = levels_by_size(boxes, self.finest_scale, len(feats))
+        strides = boxes.new_tensor(self.strides)[levels, None]
+        rows, weights = bilinear_rows(
+            batch_indices,
+            levels,
+            self.points(boxes) / strides - 0.5,
+            pyramid_sizes(feats),
+        )
+        flat = flatten_pyramid(feats)
+        rows, weights = (self._by_cell(x) for x in (rows, weights))
+        taps = flat.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        weights = weights[..., None, :].to(taps) / self.samples**2
+        values = weights.flatten(0, 1) @ taps.flatten(0, 1)
+        return values.view(-1, self.grid_size**2, flat.shape[1])
+
+    def _by_cell(self, taps: Tensor) -> Tensor:
+        """(P, M, 4) of all samples -> (P, cells, 4 * samples ** 2)."""
+        cells, samples = self.grid_size, self.samples
+        taps = taps.unflatten(1, (cells, samples, cells, samples))
+        return taps.transpose(2, 3).flatten(3).flatten(1, 2)

@@ -1,5 +1,6 @@
 from typing import Dict
 
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
@@ -26,6 +27,10 @@ class CocoAPARMetric(CocoMetric):
     ``AR_m``, ``AR_l``, such as ``segm_AR_10``; from 0 to 1, or -1 where there
     is no object of that size.
 
+    Objects without a segmentation count for boxes only. For masks their boxes
+    are regions to ignore, as those of crowds are: what is found there is
+    neither right nor wrong.
+
     Args:
         kwargs: As of CocoMetric, but for ``proposal_nums`` and
             ``metric_items``, which are said here.
@@ -49,6 +54,19 @@ class CocoAPARMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
         """COCO's figures of (ground truth, prediction) pairs, by name."""
+        if self._coco_api is None or not without_masks(self._coco_api):
+            return self._figures(results)
+        kinds, annotated = self.metrics, self._coco_api
+        figures: Dict[str, float] = {}
+        for self.metrics in [[kind] for kind in kinds]:
+            if self.metrics == ['segm']:
+                self._coco_api = ignoring_boxes(annotated)
+            figures.update(self._figures(results))
+            self._coco_api = annotated
+        self.metrics = kinds
+        return figures
+
+    def _figures(self, results: list) -> Dict[str, float]:
         names = {
             f'{kind}_{stock}': f'{kind}_{name}'
             for kind in self.metrics
@@ -56,3 +74,27 @@ class CocoAPARMetric(CocoMetric):
         }
         figures = super().compute_metrics(results)
         return {names.get(key, key): figures[key] for key in figures}
+
+
+def without_masks(annotated: COCO) -> list:
+    """The annotations that have no segmentation."""
+    return [
+        one
+        for one in annotated.dataset.get('annotations', [])
+        if not one.get('segmentation')
+    ]
+
+
+def ignoring_boxes(annotated: COCO) -> COCO:
+    """A copy in which those without a segmentation are crowds that fill their
+    boxes."""
+    masked = COCO()
+    masked.dataset = dict(annotated.dataset, annotations=[])
+    for one in annotated.dataset['annotations']:
+        if not one.get('segmentation'):
+            x, y, w, h = one['bbox']
+            outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+            one = dict(one, segmentation=[outline], iscrowd=1)
+        masked.dataset['annotations'].append(one)
+    masked.createIndex()
+    return masked

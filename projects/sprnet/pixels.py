@@ -87,31 +87,6 @@ def best_pixels(anchors: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor]:
     return best // anchors.shape[1], overlaps
 
 
-def top_pixels(
-    anchors: Tensor, boxes: Tensor, count: int
-) -> Tuple[Tensor, Tensor]:
-    """The pixels whose best anchors overlap each box most.
-
-    Args:
-        anchors: (L, A, 4). boxes: (n, 4).
-        count: how many for each box; fewer only where L is.
-
-    Returns:
-        pixels (n, count), best first, and the IoU of each's best anchor.
-    """
-    pixels, per_pixel = anchors.shape[:2]
-    count = min(count, pixels)
-    tops = [
-        _overlaps(part, anchors.flatten(0, 1))
-        .view(len(part), pixels, per_pixel)
-        .amax(dim=2)
-        .topk(count, dim=1)
-        for part in boxes.split(BOXES_AT_ONCE)
-    ]
-    overlaps = torch.cat([top.values for top in tops])
-    return torch.cat([top.indices for top in tops]), overlaps
-
-
 def least_logit(probability: float, dtype: torch.dtype) -> float:
     """A logit that everything whose sigmoid exceeds ``probability``, as it is
     rounded, exceeds; itself a little low."""

@@ -84,3 +84,53 @@ def window_rows(
     length = sum(h * w for h, w in sizes)
     places = torch.where(inside, pixels[:, None] + dy * width + dx, length)
     return images[:, None] * (length + 1) + places
+
+
+def bilinear_rows(
+    batch_indices: Tensor, levels: Tensor, points: Tensor, sizes: Sizes
+) -> Tuple[Tensor, Tensor]:
+    """Rows, and weights with which they add up to bilinear samples.
+
+    The border is that of ``mmcv.ops.RoIAlign``: values continue for one pixel
+    beyond the centres of the outermost pixels, and are zero beyond that.
+
+    Args:
+        batch_indices: (P,) image of each instance.
+        levels: (P,) level that each instance reads.
+        points: (P, M, 2) as (x, y), in pixels of that level; the centre of
+            its upper left pixel is (0, 0). NaN reads zero.
+        sizes: the levels' heights and widths.
+
+    Returns:
+        rows of :func:`flatten_pyramid` and weights, both (P, M, 4).
+    """
+    table = _table(sizes, batch_indices)
+    lengths = table.prod(1)
+    starts = (lengths.cumsum(0) - lengths)[levels]
+    starts = starts + batch_indices * (lengths.sum() + 1)
+    height, width = table[levels, 0, None], table[levels, 1, None]
+    columns, across = _neighbours(points[..., 0], width)
+    rows, down = _neighbours(points[..., 1], height)
+    rows = starts[:, None, None] + rows * width[..., None]
+    rows = rows[..., :, None] + columns[..., None, :]
+    weights = down[..., :, None] * across[..., None, :]
+    return rows.flatten(2), weights.flatten(2)
+
+
+def _neighbours(places: Tensor, length: Tensor) -> Tuple[Tensor, Tensor]:
+    """The two pixels around each place on one axis, and their weights.
+
+    Args:
+        places: (P, M) in pixels. length: (P, 1) of the axis.
+
+    Returns:
+        pixels and weights, both (P, M, 2).
+    """
+    inside = (places >= -1) & (places <= length)
+    last = length - 1
+    places = places.nan_to_num().clamp(min=0).minimum(last.to(places))
+    low = places.floor().long()
+    pixels = torch.stack([low, torch.minimum(low + 1, last)], dim=-1)
+    share = places - low
+    weights = torch.stack([1 - share, share], dim=-1)
+    return pixels, weights * inside[..., None]

@@ -1,11 +1,38 @@
-from typing import Tuple
+"""Which pixels and boxes train the mask head: its ``sampler``."""
 
+from typing import NamedTuple, Tuple, Union
+
+import numpy as np
 import torch
 from mmdet.registry import TASK_UTILS
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from torch import Tensor
 
+from .boxes import jittered
 from .options import check_number, check_whole
 from .pixels import best_pixels, positive_pixels
+
+
+class Samples(NamedTuple):
+    """P masks that an image trains."""
+
+    pixels: Tensor  # (P,) of the pyramid
+    instances: Tensor  # (P,) indices into the image's objects
+    boxes: Tensor  # (P, 4) that each mask fills
+
+
+def with_masks(
+    samples: Samples, masks: Union[BitmapMasks, PolygonMasks]
+) -> Samples:
+    """Those samples whose objects have a mask.
+
+    An annotation without a segmentation is loaded with an empty mask, see
+    :class:`.datasets.CheckedCocoDataset`.
+    """
+    used, place = samples.instances.unique(return_inverse=True)
+    areas = np.asarray(masks[used.cpu().numpy()].areas)
+    kept = torch.from_numpy(areas > 0).to(used.device)[place]
+    return Samples(*(field[kept] for field in samples))
 
 
 @TASK_UTILS.register_module()
@@ -39,18 +66,14 @@ class OverlapPixelSampler:
         """All candidates: pixels (P,) and instances (P,), of any number."""
         return positive_pixels(anchors, boxes, self.threshold)
 
-    def __call__(
-        self, anchors: Tensor, boxes: Tensor
-    ) -> Tuple[Tensor, Tensor]:
-        """Anchors (L, A, 4) and boxes (G, 4) of one image to pixels (P,) and
-        the instance of each (P,), P <= max_pixels."""
+    def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
+        """Anchors (L, A, 4) and boxes (G, 4) of one image to at most
+        ``max_pixels`` samples, each with its object's own box."""
         pixels, instances = self.positives(anchors, boxes)
         if len(pixels) > self.max_pixels:
-            chosen = torch.randperm(len(pixels), device=pixels.device)[
-                : self.max_pixels
-            ]
+            chosen = _some(pixels, self.max_pixels)
             pixels, instances = pixels[chosen], instances[chosen]
-        return pixels, instances
+        return Samples(pixels, instances, boxes[instances])
 
 
 @TASK_UTILS.register_module()
@@ -78,3 +101,59 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
             torch.cat([pixels, best[seen]]),
             torch.cat([instances, left_out[seen]]),
         )
+
+
+@TASK_UTILS.register_module()
+class JitteredBoxSampler:
+    """Every object trains masks, in boxes such as a detector might give it.
+
+    Beyond the paper, for encoders that read boxes: the ground-truth box, its
+    edges moved at random. No prediction is needed, and objects that fit no
+    anchor train as well.
+
+    Args:
+        copies (int): Boxes of an object.
+        max_boxes (int): At most so many an image; above, a random choice.
+        std (float): Standard deviation of an edge's shift, as a share of the
+            box's side, see :func:`.boxes.jittered`.
+
+    Raises:
+        ValueError: Fewer than one copy or box, or a deviation outside of
+            0..0.25.
+    """
+
+    def __init__(
+        self, copies: int = 1, max_boxes: int = 100, std: float = 0.08
+    ) -> None:
+        name = type(self).__name__
+        check_whole(name, copies=copies, max_boxes=max_boxes)
+        check_number(
+            name,
+            lambda value: 0 <= value < 0.25,
+            'be a number of at least 0 and below 0.25',
+            std=std,
+        )
+        self.copies = copies
+        self.max_boxes = max_boxes
+        self.std = std
+
+    def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
+        """Anchors (L, A, 4) and boxes (G, 4) of one image to at most
+        ``max_boxes`` samples; the pixel is the one whose anchor fits best.
+
+        Boxes without area and those of NaN have no samples.
+        """
+        (usable,) = (
+            (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero(as_tuple=True)
+        )
+        instances = usable.repeat(self.copies)
+        if len(instances) > self.max_boxes:
+            instances = instances[_some(instances, self.max_boxes)]
+        frames = jittered(boxes[instances], self.std)
+        pixels, _ = best_pixels(anchors, frames)
+        return Samples(pixels, instances, frames)
+
+
+def _some(things: Tensor, count: int) -> Tensor:
+    """Indices (count,) of a random choice."""
+    return torch.randperm(len(things), device=things.device)[:count]

@@ -4,14 +4,17 @@ import torch
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
+from mmdet.structures.bbox import scale_boxes
 from mmdet.utils import ConfigType, InstanceList, reduce_mean
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .boxes import enlarged
 from .masks import mask_targets
 from .options import build_part, check, check_number
 from .pyramid import pyramid_sizes
+from .samplers import with_masks
 
 # The modules of what a config chooses by type
 PARTS = dict(
@@ -62,6 +65,7 @@ class SPRHead(BaseModule):
         decoder: ConfigType,
         loss_mask: ConfigType,
         mask_output: ConfigType = None,
+        frame: float = 1.0,
         train_cfg: ConfigType = None,
         test_cfg: ConfigType = None,
         init_cfg: ConfigType = None,
@@ -98,6 +102,7 @@ class SPRHead(BaseModule):
         self.mask_output = part(
             TASK_UTILS, 'mask_output', mask_output or dict(type='DenseMasks')
         )
+        self.frame = frame
         self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
         self._check_options(train_cfg or {})
 
@@ -125,6 +130,12 @@ class SPRHead(BaseModule):
         )
         check_number(
             name,
+            lambda value: value > 0,
+            'be a number above 0',
+            frame=self.frame,
+        )
+        check_number(
+            name,
             lambda value: 0 <= value <= 1,
             'lie in 0..1',
             **{'test_cfg.mask_thr_binary': self.mask_threshold},
@@ -133,35 +144,33 @@ class SPRHead(BaseModule):
     def forward(
         self,
         feats: Sequence[Tensor],
-        images: Tensor,
+        batch_indices: Tensor,
         pixels: Tensor,
+        boxes: Tensor,
         labels: Tensor,
     ) -> Tensor:
-        """Reconstruct masks from pixels.
+        """Reconstruct masks.
 
         Args:
             feats: (N, C, H_l, W_l) of every level.
-            images: (P,) the image of each pixel.
+            batch_indices: (P,) the image of each mask.
             pixels: (P,) pixels of the pyramid, see :mod:`.pyramid`.
+            boxes: (P, 4) the frame that each mask fills, in pixels of the
+                network's input.
             labels: (P,) class of each.
 
         Returns:
             (P, S, S) logits of the labels' channels.
         """
-        # Detections of one pixel share all but the last layer.
-        length = sum(height * width for height, width in pyramid_sizes(feats))
-        places, owners = (images * length + pixels).unique(return_inverse=True)
-        codes = self.encoder(feats, places // length, places % length)
+        codes, owners = self.encoder.distinct(
+            feats, batch_indices, pixels, boxes
+        )
         return self.decoder(codes, owners, labels)
 
     def loss(
         self, feats: Sequence[Tensor], batch_data_samples: SampleList
     ) -> Dict[str, Tensor]:
-        """Binary cross-entropy on the on-class masks of the positive pixels.
-
-        Averaged over cells and over the pixels of all ranks together, so that
-        ranks of few objects weigh as much as their pixels. Without a positive
-        pixel it is 0 and still reaches every weight.
+        """Mean binary cross-entropy of the masks that train (3.1).
 
         Args:
             feats: (N, C, H_l, W_l) of every level.
@@ -172,7 +181,7 @@ class SPRHead(BaseModule):
         """
         batch_gt, _, img_metas = unpack_gt_instances(batch_data_samples)
         positives = [
-            self._positives(gt, meta, feats)
+            self.positives(gt, meta, feats)
             for gt, meta in zip(batch_gt, img_metas)
         ]
         # Sums over cells exceed half precision.
@@ -188,23 +197,42 @@ class SPRHead(BaseModule):
         )
 
     @torch.no_grad()
-    def _positives(
+    def positives(
         self, gt: InstanceData, meta: dict, feats: Sequence[Tensor]
     ) -> InstanceData:
-        """The positive pixels of one image, their labels and targets."""
-        pixels, instances = self.sampler(self._anchors(feats, meta), gt.bboxes)
-        # Pixels of one instance share its target, which is cropped once.
-        used, target = instances.unique(return_inverse=True)
+        """What trains the masks of one image.
+
+        Args:
+            gt: ``bboxes`` (G, 4), ``labels`` (G,) and ``masks`` of its
+                objects.
+            meta: its meta information.
+            feats: (N, C, H_l, W_l) of every level.
+
+        Returns:
+            ``pixels`` (P,), ``boxes`` (P, 4), ``labels`` (P,) and ``targets``
+            (P, S, S).
+        """
+        samples = self.sampler(self.anchors(feats, meta), gt.bboxes)
+        samples = with_masks(samples, gt.masks)
+        boxes = self.frames(samples.boxes)
+        # Equal crops, as of the pixels of one object, are made once.
+        keys = torch.cat([samples.instances[:, None].to(boxes), boxes], dim=1)
+        crops, crop = keys.unique(dim=0, return_inverse=True)
         targets = mask_targets(
-            gt.masks[used.cpu().numpy()],
-            gt.bboxes[used],
-            self.decoder.mask_size,
+            gt.masks, crops[:, 0].long(), crops[:, 1:], self.decoder.mask_size
         )
         return InstanceData(
-            pixels=pixels, labels=gt.labels[instances], targets=targets[target]
+            pixels=samples.pixels,
+            boxes=boxes,
+            labels=gt.labels[samples.instances],
+            targets=targets[crop],
         )
 
-    def _anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
+    def frames(self, boxes: Tensor) -> Tensor:
+        """Boxes (n, 4) to what their masks fill, ``frame`` times as large."""
+        return enlarged(boxes, self.frame)
+
+    def anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
         """(L, A, 4) of an image's pixels; in the padding they have no area,
         and so overlap nothing."""
         sizes, device = pyramid_sizes(feats), feats[0].device
@@ -219,8 +247,9 @@ class SPRHead(BaseModule):
     def _reconstruct(
         self, feats: Sequence[Tensor], instances: InstanceList
     ) -> Tensor:
-        """:meth:`forward` of all the images' ``pixels`` and ``labels``."""
-        images = torch.cat(
+        """:meth:`forward` of all the images' ``pixels``, ``boxes`` and
+        ``labels``."""
+        batch_indices = torch.cat(
             [
                 torch.full_like(per_image.pixels, n)
                 for n, per_image in enumerate(instances)
@@ -228,8 +257,9 @@ class SPRHead(BaseModule):
         )
         return self(
             feats,
-            images,
+            batch_indices,
             torch.cat([i.pixels for i in instances]),
+            torch.cat([i.boxes for i in instances]),
             torch.cat([i.labels for i in instances]),
         )
 
@@ -253,7 +283,7 @@ class SPRHead(BaseModule):
         Returns:
             The results with ``masks``, by default (n, H, W) bool.
         """
-        per_image = self._probabilities(
+        per_image = self.predict_maps(
             feats, batch_data_samples, results_list, rescale
         )
         for results, maps, sample in zip(
@@ -262,24 +292,41 @@ class SPRHead(BaseModule):
             height, width = (
                 sample.ori_shape if rescale else sample.img_shape
             )[:2]
-            self._add_masks(results, maps, height, width)
+            results.masks = self.mask_output(
+                maps,
+                self.frames(results.bboxes),
+                height,
+                width,
+                self.mask_threshold,
+            )
         return results_list
 
-    def _probabilities(
+    def predict_maps(
         self,
         feats: Sequence[Tensor],
         batch_data_samples: SampleList,
         results_list: InstanceList,
-        rescale: bool,
+        rescale: bool = False,
     ) -> Sequence[Tensor]:
-        """For every image the maps (n, S, S) in 0..1 of its n detections."""
-        probabilities = self._reconstruct(feats, results_list).sigmoid()
-        return probabilities.split([len(r) for r in results_list])
+        """The masks of detections before they fill their frames.
 
-    def _add_masks(
-        self, results: InstanceData, maps: Tensor, height: int, width: int
-    ) -> None:
-        """Give an image's n detections ``masks``, of maps (n, S, S)."""
-        results.masks = self.mask_output(
-            maps, results.bboxes, height, width, self.mask_threshold
-        )
+        Args:
+            As of :meth:`predict`.
+
+        Returns:
+            For every image (n, S, S) probabilities of its n detections.
+        """
+        instances = []
+        for results, sample in zip(results_list, batch_data_samples):
+            boxes = results.bboxes
+            if rescale:  # back to the size that the network saw
+                boxes = scale_boxes(boxes, sample.scale_factor)
+            instances.append(
+                InstanceData(
+                    pixels=results.pixels,
+                    boxes=self.frames(boxes),
+                    labels=results.labels,
+                )
+            )
+        probabilities = self._reconstruct(feats, instances).sigmoid()
+        return probabilities.split([len(r) for r in results_list])

@@ -22,6 +22,7 @@ EQUAL = (
         'bbox_head.prior_generator.strides',
     ),
     ('mask_head.anchor_generator.num_levels', 'neck.num_outs'),
+    ('mask_head.encoder.strides', 'mask_head.anchor_generator.strides'),
 )
 
 
@@ -117,7 +118,11 @@ class SPRNet(SingleStageInstanceSegmentor):
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
     ) -> Tuple:
         """Raw outputs: the box head's, and mask logits (N * n, S, S) of each
-        image's n pixels of highest class score, n being ``max_per_img``."""
+        image's n pixels of highest class score, n being ``max_per_img``.
+
+        Boxes are not decoded; an encoder that reads boxes is given the first
+        anchors of the pixels.
+        """
         feats = self.extract_feat(batch_inputs)
         outs = self.bbox_head(feats)
         scores = torch.cat([s.flatten(2) for s in outs[0]], dim=2)
@@ -126,10 +131,13 @@ class SPRNet(SingleStageInstanceSegmentor):
         pixels = best.topk(count, dim=1).indices
         labels = channels.gather(1, pixels) % self.bbox_head.cls_out_channels
         images = torch.arange(len(feats[0]), device=pixels.device)
+        meta = dict(pad_shape=batch_inputs.shape[2:])
+        boxes = self.mask_head.anchors(feats, meta)[:, 0]
         logits = self.mask_head(
             feats,
             images.repeat_interleave(count),
             pixels.flatten(),
+            boxes[pixels.flatten()],
             labels.flatten(),
         )
         return (*outs, logits)

@@ -8,7 +8,6 @@ from mmdet.structures.mask import encode_mask_results
 
 SIZE = (96, 128)
 ORIGINAL = (75, 90)
-PLUS = CONFIGS / 'plus'
 
 
 def write_truth(file, instances, classes):
@@ -58,10 +57,9 @@ def figures(file, result, classes):
     'config',
     [
         SHAPES_CONFIG,
-        PLUS / 'sprnet_r18_gfpn_plus-maskness_shapes.py',
-        PLUS / 'sprnet_r18_gfpn_plus-vote_shapes.py',
+        CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py',
     ],
-    ids=['SPRHead', 'MasknessSPRHead', 'VotingSPRHead'],
+    ids=['MultiScaleFusion', 'BoxGrid'],
 )
 def test_rle_is_the_dense_masks_and_has_their_figures(tmp_path, config):
     dense = build_model(config).eval()

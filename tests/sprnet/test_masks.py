@@ -43,7 +43,9 @@ def test_targets_against_crops_by_pycocotools(kind):
         masks = BitmapMasks([coco_mask.decode(r) for r in rles], height, width)
     else:
         masks = PolygonMasks([[p] for p in polygons], height, width)
-    targets = mask_targets(masks, torch.tensor(boxes).float(), 32)
+    targets = mask_targets(
+        masks, torch.arange(len(boxes)), torch.tensor(boxes).float(), 32
+    )
     assert targets.shape == (len(rles), 32, 32)
     assert set(targets.unique().tolist()) == {0, 1}
     for target, rle, (x1, y1, x2, y2) in zip(targets, rles, boxes):
@@ -63,12 +65,15 @@ def test_targets_are_cropped_to_the_box():
     mask = np.zeros((1, 40, 40), np.uint8)
     mask[0, 10:20, 8:28] = 1
     masks = BitmapMasks(mask, 40, 40)
-    target = mask_targets(masks, torch.tensor([[8.0, 10, 28, 20]]), 8)
+    only = torch.tensor([0])
+    target = mask_targets(masks, only, torch.tensor([[8.0, 10, 28, 20]]), 8)
     assert target.all()
-    target = mask_targets(masks, torch.tensor([[8.0, 10, 28, 30]]), 8)[0]
+    target = mask_targets(masks, only, torch.tensor([[8.0, 10, 28, 30]]), 8)[0]
     assert target[:4].all() and not target[4:].any()
 
 
 def test_no_targets():
     masks = BitmapMasks(np.zeros((0, 20, 20)), 20, 20)
-    assert mask_targets(masks, torch.zeros(0, 4), 32).shape == (0, 32, 32)
+    none = torch.zeros(0, dtype=torch.long)
+    targets = mask_targets(masks, none, torch.zeros(0, 4), 32)
+    assert targets.shape == (0, 32, 32)

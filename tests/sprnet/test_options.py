@@ -55,7 +55,7 @@ WRONG = [
         {f'{SAMPLER}.type': 'RandomPixelSampler'},
         "SPRHead: sampler.type='RandomPixelSampler' is not registered; the "
         "types of this project are 'OverlapPixelSampler', "
-        "'EveryObjectPixelSampler'",
+        "'EveryObjectPixelSampler', 'JitteredBoxSampler'",
     ),
     (
         {ENCODER: 'MultiScaleFusion'},
@@ -64,7 +64,8 @@ WRONG = [
     (
         {f'{ENCODER}.type': 'MultiScaleFushion'},
         "SPRHead: encoder.type='MultiScaleFushion' is not registered; the "
-        "types of this project are 'MultiScaleFusion', 'ConsecutiveConvs'",
+        "types of this project are 'MultiScaleFusion', 'ConsecutiveConvs', "
+        "'BoxGrid'",
     ),
     (
         {f'{ENCODER}.dilations': [0, 2, 4, 6]},
@@ -151,13 +152,53 @@ WRONG = [
         )
         for value in (1.5, '0.5', NAN)
     ),
-    (
-        {f'{HEAD}.type': 'VotingSPRHead', f'{HEAD}.num_pixels': 0},
-        'VotingSPRHead: num_pixels=0 must be at least 1 and whole',
+    *(
+        (
+            {f'{HEAD}.frame': value},
+            f'SPRHead: frame={value!r} must be a number above 0',
+        )
+        for value in (0, -1.1, '1.1', NAN)
+    ),
+    *(
+        (
+            {ENCODER: dict(type='BoxGrid', _delete_=True, **{option: value})},
+            f'BoxGrid: {option}={value!r} must be {allowed}',
+        )
+        for option, value, allowed in (
+            ('out_channels', 0, 'at least 1 and whole'),
+            ('grid_size', 0, 'at least 1 and whole'),
+            ('grid_size', 7.5, 'at least 1 and whole'),
+            ('samples', '2', 'at least 1 and whole'),
+            ('finest_scale', 0, 'a number above 0'),
+            ('finest_scale', NAN, 'a number above 0'),
+            ('strides', 8, 'a list of whole numbers of at least 1'),
+            ('strides', (8, 0), 'a list of whole numbers of at least 1'),
+        )
     ),
     (
-        {f'{HEAD}.type': 'VotingSPRHead', f'{HEAD}.power': '8'},
-        "VotingSPRHead: power='8' must be a number of at least 0",
+        {ENCODER: dict(type='BoxGrid', strides=(4, 8), _delete_=True)},
+        'SPRNet: mask_head.encoder.strides=[(4, 4), (8, 8)] must be '
+        'mask_head.anchor_generator.strides=[(8, 8), (16, 16), (32, 32), '
+        '(64, 64), (128, 128)]',
+    ),
+    *(
+        (
+            {SAMPLER: dict(type='JitteredBoxSampler', _delete_=True, **wrong)},
+            f'JitteredBoxSampler: {option}={value!r} must be {allowed}',
+        )
+        for wrong in (
+            dict(copies=0),
+            dict(max_boxes=1.5),
+            dict(std=0.25),
+            dict(std=-0.1),
+            dict(std='0.1'),
+        )
+        for option, value in wrong.items()
+        for allowed in [
+            'a number of at least 0 and below 0.25'
+            if option == 'std'
+            else 'at least 1 and whole'
+        ]
     ),
     (
         {f'{HEAD}.num_classes': 80},
@@ -218,6 +259,8 @@ NUMBERS = [
     (MODELS, 'ShortcutPixelDecoder', dict(num_classes=3)),
     (TASK_UTILS, 'OverlapPixelSampler', {}),
     (TASK_UTILS, 'EveryObjectPixelSampler', {}),
+    (MODELS, 'BoxGrid', {}),
+    (TASK_UTILS, 'JitteredBoxSampler', {}),
 ]
 
 

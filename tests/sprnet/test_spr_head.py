@@ -41,7 +41,8 @@ def test_loss_against_every_pixel_on_its_own(model):
     cells = []
     for n, one in enumerate(samples):
         gt = one.gt_instances
-        targets = mask_targets(gt.masks, gt.bboxes, 32)
+        every = torch.arange(len(gt.bboxes))
+        targets = mask_targets(gt.masks, every, gt.bboxes, 32)
         for pixel, instance in zip(
             *positive_pixels(anchors, gt.bboxes, threshold=0.7)
         ):
@@ -64,7 +65,7 @@ def test_masks_of_one_pixel_are_as_on_their_own(model):
     images = torch.tensor([1, 0, 2, 1, 0, 1, 1, 0])
     pixels = torch.tensor([0, last, 0, 7, 7, last, 0, last])
     labels = torch.tensor([3, 1, 2, 5, 0, 4, 3, 2])
-    logits = head(feats, images, pixels, labels)
+    logits = head(feats, images, pixels, torch.zeros(8, 4), labels)
     for i, logit in enumerate(logits):
         one = slice(i, i + 1)
         code = head.encoder(feats, images[one], pixels[one])

@@ -111,9 +111,12 @@ def test_a_pixel_that_is_shifted_gives_another_mask(model):
         feats = model.extract_feat(batch['inputs'])
         pixels = torch.arange(100, 120)
         images, labels = torch.zeros_like(pixels), pixels % 6
-        here = model.mask_head(feats, images, pixels, labels)
-        beside = model.mask_head(feats, images, pixels + 1, labels)
-        other_class = model.mask_head(feats, images, pixels, (labels + 1) % 6)
+        boxes = torch.zeros(20, 4)
+        here = model.mask_head(feats, images, pixels, boxes, labels)
+        beside = model.mask_head(feats, images, pixels + 1, boxes, labels)
+        other_class = model.mask_head(
+            feats, images, pixels, boxes, (labels + 1) % 6
+        )
     assert ((here > 0) != (beside > 0)).float().mean() > 1e-2
     assert ((here > 0) != (other_class > 0)).float().mean() > 1e-2
 

@@ -37,6 +37,7 @@ from projects.sprnet.pyramid import pyramid_sizes
 
 SIZES = [(24, 24), (12, 12), (6, 6), (3, 3), (2, 2)]  # of 192 x 192 pixels
 HEADS = CONFIGS / 'other_heads'
+BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
 
 
 @pytest.fixture(scope='module')
@@ -56,9 +57,9 @@ def address(acts):
         yield address
 
 
-def test_detections_are_the_models_own(shapes):
-    acts = actions(shapes, **{'mask_head.type': 'VotingSPRHead'})
-    assert 'VotingSPRHead makes the masks of' in acts.notes()[-1]
+@pytest.mark.parametrize('config', [SHAPES_CONFIG, BOX_CONFIG])
+def test_detections_are_the_models_own(shapes, config):
+    acts = actions(shapes, config)
     view = acts.example(1)
     with torch.no_grad():
         (own,) = acts.model.test_step(pseudo_collate([acts.dataset[1]]))
@@ -182,7 +183,7 @@ def test_training_calls_positive_what_trains(acts, visit):
         data = acts.model.data_preprocessor(pseudo_collate([item]), True)
         gt = data['data_samples'][0].gt_instances
         gt = InstanceData(**dict(gt.items()))
-        chosen = head._positives(gt, view.meta, view.feats)
+        chosen = head.positives(gt, view.meta, view.feats)
         positive = view.training.positive.nonzero()[:, 0]
         assert positive.tolist() == chosen.pixels.tolist()
         learned = view.training.objects[positive]

@@ -137,7 +137,7 @@ def test_positive_pixels_are_those_that_train():
     head, image, anchors = head_and_sample()
     found, others = positive_pixels.positives_and_negatives(head, image)
     feats = [torch.zeros(1, 1, *size) for size in SIZES]
-    trained = head._positives(image.gt_instances, image.metainfo, feats)
+    trained = head.positives(image.gt_instances, image.metainfo, feats)
     assert found.indices.tolist() == trained.pixels.tolist()
     pixels, objects = positives_of(anchors, image.gt_instances.bboxes, 0.7)
     assert found.indices.tolist() == pixels.tolist()

@@ -16,7 +16,7 @@ from mmengine.dataset import BaseDataset, Compose
 from positive_pixels import rule
 from torch import nn
 
-from projects.sprnet import SPRHead
+from projects.sprnet import BoxGrid, OverlapPixelSampler
 from projects.sprnet.pyramid import pyramid_sizes
 
 from .drawing import (
@@ -85,6 +85,7 @@ class Actions:
         self.levels = model.mask_head.anchor_generator.num_levels
         self.outputs = 3 + PARTS * self.levels  # see redraw
         self.scores_anchors = scores_anchors(model)
+        self.reads_boxes = isinstance(model.mask_head.encoder, BoxGrid)
         try:
             self.gates, self.no_gates = find_gates(model), ''
         except ValueError as error:
@@ -248,19 +249,22 @@ class Actions:
         sampler = mask_head.sampler
         notes = [
             'Masks are blue where their probability is 0 and yellow where it '
-            'is 1; grey is beside the image.',
-            f'Positive in training: {rule(sampler)}; at most '
-            f'{sampler.max_pixels} of an image train, chosen at random.',
+            'is 1; grey is beside the image.'
         ]
+        if isinstance(sampler, OverlapPixelSampler):
+            notes.append(
+                f'Positive in training: {rule(sampler)}; at most '
+                f'{sampler.max_pixels} of an image train, chosen at random.'
+            )
+        if self.reads_boxes:
+            notes.append(
+                'Masks are read from the box, at the red dots; the pixel only '
+                'gives the box.'
+            )
         if not self.scores_anchors:
             notes.append(
                 f'{type(head).__name__} scores no such anchors; those drawn '
                 'only decide which pixels train masks.'
-            )
-        if type(mask_head)._probabilities is not SPRHead._probabilities:
-            notes.append(
-                f'{type(mask_head).__name__} makes the masks of detections '
-                'of several pixels; here is what each one holds alone.'
             )
         return notes
 

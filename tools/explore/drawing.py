@@ -28,6 +28,7 @@ COLOURS = dict(
     best=(255, 215, 0),
     box=(0, 229, 255),
     object=(0, 255, 0),
+    grid=(255, 80, 80),
 )
 MAP = colormaps['viridis']
 
@@ -44,12 +45,12 @@ def draw_detections(
         mask: pixels belong to a mask from this probability on.
     """
     found = view.found[view.found.scores >= score]
-    boxes = found.bboxes * view.scale
+    boxes, frames = found.bboxes * view.scale, found.frames * view.scale
     objects = InstanceData(
         bboxes=boxes,
         labels=found.labels,
         scores=found.scores,
-        masks=paste_masks(found.maps, boxes, *view.image.shape[:2], mask),
+        masks=paste_masks(found.maps, frames, *view.image.shape[:2], mask),
     )
     np.random.seed(0)  # it varies the palette's colours, now always alike
     visualizer.add_datasample(
@@ -106,6 +107,11 @@ class Window:
                 show=False,
             )
 
+    def dot(self, name: str, points: np.ndarray) -> None:
+        """Draw points (M, 2) of the image in the colour of a name."""
+        for point in (points * self.zoom + self.shift).round().astype(int):
+            cv2.circle(self.picture, point.tolist(), 3, COLOURS[name], -1)
+
 
 def draw_anchors(
     view: View, held: Held, best: bool, truth: Optional[np.ndarray]
@@ -139,7 +145,8 @@ def draw_mask(
     mask: float,
     truth: Optional[np.ndarray],
 ) -> np.ndarray:
-    """A pixel's mask in its regressed box, over the image around that.
+    """A pixel's mask in its regressed box, over the image around that, and
+    the points that were read for it, if it was the box that was read.
 
     Args:
         view: the image.
@@ -151,7 +158,7 @@ def draw_mask(
     window = Window(view, np.stack([held.box, held.cell]))
     (inside,) = paste_masks(
         torch.from_numpy(held.mask)[None],
-        torch.from_numpy(window.placed(held.box)),
+        torch.from_numpy(window.placed(held.frame)),
         SIDE,
         SIDE,
         mask,
@@ -161,4 +168,5 @@ def draw_mask(
     window.add('object', truth)
     window.add('box', held.box)
     window.add('pixel', held.cell)
+    window.dot('grid', held.points)
     return window.picture

@@ -32,6 +32,7 @@ LEGEND = dict(
     best='the best one',
     box='regressed box',
     object='annotated object',
+    grid='points that were read',
 )
 HEADINGS = '', 'anchors', '32x32 mask', 'mask in its box'
 
@@ -202,7 +203,11 @@ def build_levels(actions: Actions) -> List[gr.components.Component]:
     """A row for every level, of its text and three pictures."""
     swatch = '<span><i style="border-color: rgb{}"></i>{}</span>'
     gr.HTML(
-        ''.join(swatch.format(COLOURS[k], v) for k, v in LEGEND.items()),
+        ''.join(
+            swatch.format(COLOURS[name], text)
+            for name, text in LEGEND.items()
+            if name != 'grid' or actions.reads_boxes
+        ),
         elem_classes='legend',
     )
     with gr.Row():

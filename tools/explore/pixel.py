@@ -5,8 +5,10 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 import torch
+from mmdet.structures.bbox import scale_boxes
 from torch import Tensor, nn
 
+from projects.sprnet import BoxGrid
 from projects.sprnet.pyramid import Sizes, locate, pyramid_sizes
 
 from .view import View
@@ -26,6 +28,8 @@ class Held(NamedTuple):
     prior: int  # that the box head scored so
     box: np.ndarray  # (4,) regressed
     mask: np.ndarray  # (S, S) in 0..1, of that class
+    frame: np.ndarray  # (4,) that the mask fills
+    points: np.ndarray  # (M, 2) that a BoxGrid reads in the frame, or (0, 2)
 
 
 class Training(NamedTuple):
@@ -68,13 +72,19 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
     """
     head = model.mask_head
     best = view.pixels[pixels.cpu()]
+    frames = head.frames(best.bboxes)
+    boxes = scale_boxes(frames, view.meta['scale_factor']).to(pixels.device)
     logits = head(
         view.feats,
         torch.zeros_like(pixels),
         pixels,
+        boxes,
         best.labels.to(pixels.device),
     )
     masks = logits.sigmoid().cpu().numpy()
+    points = frames.new_zeros(len(pixels), 0, 2)
+    if isinstance(head.encoder, BoxGrid):
+        points = head.encoder.points(frames)
     levels, rows, columns = locate(pixels, pyramid_sizes(view.feats))
     scale = np.tile(view.meta['scale_factor'], 2)
     held = []
@@ -96,6 +106,8 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
                 prior=int(best.priors[n]),
                 box=best.bboxes[n].numpy(),
                 mask=masks[n],
+                frame=frames[n].numpy(),
+                points=points[n].numpy(),
             )
         )
     return held

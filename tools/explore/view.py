@@ -13,7 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from projects.sprnet import SPRHead
+from projects.sprnet import OverlapPixelSampler, SPRHead
 from projects.sprnet.pixels import (
     best_boxes,
     candidate_pixels,
@@ -37,10 +37,12 @@ class View(NamedTuple):
     feats: List[Tensor]  # pyramid, (1, C, H_l, W_l)
     anchors: Tensor  # (L, A, 4) of the mask head, of each pixel
     pixels: InstanceData  # (L,) see :func:`best_of_pixels`
-    found: InstanceData  # detections, with ``maps`` (n, S, S) in 0..1
+    found: InstanceData  # detections, with ``maps`` (n, S, S) in 0..1 that
+    # fill ``frames`` (n, 4)
     merges: List[Merge]  # the gates' scores, none without gates
     truth: Optional[InstanceData] = None  # annotated ``bboxes``, ``labels``
-    training: Optional[InstanceData] = None  # (L,) see :func:`training_of`
+    # (L,) see :func:`training_of`; None too if it is boxes that train
+    training: Optional[InstanceData] = None
 
 
 def check(model: nn.Module) -> None:
@@ -103,14 +105,14 @@ def look(model: nn.Module, gates: list, item: dict, image: np.ndarray) -> View:
         (found,) = predict_boxes_and_pixels(head, feats, [meta], rescale=True)
     finally:
         handle.remove()
-    (found.maps,) = model.mask_head._probabilities(
-        feats, [sample], [found], rescale=True
-    )
+    mask_head = model.mask_head
+    (found.maps,) = mask_head.predict_maps(feats, [sample], [found], True)
+    found.frames = mask_head.frames(found.bboxes)
     return View(
         *shown(image),
         meta,
         list(feats),
-        model.mask_head._anchors(feats, meta),
+        mask_head.anchors(feats, meta),
         best_of_pixels(head, outs, meta),
         found.cpu(),
         merges_of(scores, meta),
@@ -164,6 +166,8 @@ def with_truth(view: View, info: dict, sampler: object) -> View:
         sampler: the mask head's.
     """
     truth = ground_truth(info, view.meta['ori_shape'])
+    if not isinstance(sampler, OverlapPixelSampler):
+        return view._replace(truth=truth)
     boxes = HorizontalBoxes(truth.bboxes)
     boxes.rescale_(view.meta['scale_factor'])
     boxes.clip_(view.meta['img_shape'])

@@ -162,6 +162,8 @@ class TraceableSPRNet(nn.Module):
         boxes, scores, labels, pixels = (
             field[image_index, places] for field in found
         )
-        codes = mask_head.encoder(feats, image_index, pixels)
+        codes = mask_head.encoder(
+            feats, image_index, pixels, mask_head.frames(boxes)
+        )
         logits = mask_head.decoder.one_each(codes, labels)
         return image_index, boxes, scores, labels, logits.sigmoid()

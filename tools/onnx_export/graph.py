@@ -27,7 +27,8 @@ def metadata(detector: nn.Module, config: Config) -> Dict[str, Any]:
         ``scale`` (width and height that an image is resized into, its shape
         kept), ``mean``, ``std``, ``bgr_to_rgb``, ``pad_size_divisor`` and
         ``pad_value`` of the input; ``classes`` and ``palette`` (RGB);
-        ``score_thr``, already applied, and ``mask_thr_binary``, which is not.
+        ``score_thr``, already applied, and ``mask_thr_binary``, which is not;
+        ``frame``, the sides of what a mask fills in sides of its box.
 
     Raises:
         ValueError: An image is not merely resized with its shape kept, or
@@ -61,6 +62,7 @@ def metadata(detector: nn.Module, config: Config) -> Dict[str, Any]:
         classes=classes,
         palette=get_palette(detector.dataset_meta['palette'], len(classes)),
         score_thr=detector.bbox_head.test_cfg.score_thr,
+        frame=detector.mask_head.frame,
         mask_thr_binary=detector.mask_head.mask_threshold,
     )
 

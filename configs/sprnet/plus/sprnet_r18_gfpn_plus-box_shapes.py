@@ -1,0 +1,3 @@
+# Each mask is read where its box is
+_base_ = ['../sprnet_r18_gfpn_shapes.py', '../_base_/models/box_encoder.py']
+model = dict(mask_head=_base_.read_at_the_box)

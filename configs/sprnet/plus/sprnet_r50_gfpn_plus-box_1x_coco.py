@@ -1,0 +1,6 @@
+# Each mask is read where its box is
+_base_ = [
+    '../sprnet_r50_gfpn_1x_coco.py',
+    '../_base_/models/box_encoder.py',
+]
+model = dict(mask_head=_base_.read_at_the_box)
