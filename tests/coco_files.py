@@ -68,6 +68,7 @@ def split(name):
 
 
 def faults_in(folder, name='train', **fields):
+    fields = {'masks_optional': False, **fields}
     changed = split(name)._replace(
         ann_file=str(folder / 'coco.json'),
         folder=str(folder),

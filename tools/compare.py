@@ -3,10 +3,10 @@
     python tools/compare.py CONFIG_A CHECKPOINT_A CONFIG_B CHECKPOINT_B
 
 draws images of config A's validation split into OUT_DIR/IMAGE_ID.png: A, B and
-the ground truth. The recall in the titles is the share of the image's
-annotated, non-crowd objects that some detection of the same class, with a
-score of at least --score-thr, covers with a mask IoU of at least 0.5; last
-comes each model's recall over all the images together.
+the ground truth. The recall in the titles is the share of the image's objects,
+crowds and those without a mask left out, that some detection of the same
+class, with a score of at least --score-thr, covers with a mask IoU of at least
+0.5; last comes each model's recall over all the images together.
 """
 
 import argparse
@@ -193,6 +193,7 @@ def compare(args: argparse.Namespace) -> None:
         info = dataset.get_data_info(i)
         image = mmcv.imread(info['img_path'], channel_order='rgb')
         truth = ground_truth(info, image.shape[:2])
+        truth = truth[truth.masks.flatten(1).any(dim=1)]
         panels = []
         for name, model, hits in zip(names, models, all_hits):
             found = detections(model, info['img_path'], args.score_thr)

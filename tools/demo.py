@@ -1,5 +1,8 @@
 """SPRNet from nothing: make the shapes data set, check, train, test, draw.
 
+First the paper's network, then, on its detector, masks that are read where
+the boxes are.
+
 Run by `make demo`. What is already there is not made again, and a training
 that was stopped goes on from its last epoch.
 """
@@ -14,6 +17,9 @@ from typing import Dict
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/sprnet/sprnet_r18_gfpn_demo_shapes.py'
+BOX_CONFIG = (
+    'configs/sprnet/frozen_detector/sprnet_r18_gfpn_plus-box_frozen_shapes.py'
+)
 COCO_CONFIG = 'configs/sprnet/sprnet_r50_gfpn_1x_coco.py'
 
 
@@ -26,10 +32,32 @@ def run(*command: object) -> None:
         sys.exit(f'demo.py: stopped, as {command[0]} failed')
 
 
-def figures(work_dir: Path) -> Dict[str, float]:
-    """What the latest test in a work directory measured."""
-    latest = max(work_dir.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
+def trained(config: str, folder: Path, *options: object) -> Path:
+    """The last checkpoint of a training, which goes on where it stopped."""
+    last = folder / 'last_checkpoint'
+    resume = ['--resume'] if last.exists() else []
+    run('tools/train.py', config, '--work-dir', folder, *resume, *options)
+    return Path(last.read_text())
+
+
+def tested(
+    config: str, checkpoint: Path, out: Path, *options: object
+) -> Dict[str, float]:
+    """The figures of a model, by tools/test.py."""
+    run('tools/test.py', config, checkpoint, '--work-dir', out, *options)
+    latest = max(out.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
     return json.loads(latest.read_text())
+
+
+def row(title: str, measured: Dict[str, float]) -> str:
+    """A line of boxes' and masks' AP, AP50 and AP75."""
+    cells = [f'  {title:27}']
+    for kind in ('bbox', 'segm'):
+        names = [f'coco/{kind}_mAP{part}' for part in ('', '_50', '_75')]
+        if names[0] not in measured:
+            sys.exit('  nothing was detected; was it trained long enough?')
+        cells += [f'{measured[name]:7.3f}' for name in names] + ['  ']
+    return ''.join(cells).rstrip()
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,41 +94,45 @@ def main() -> None:
     if not data.exists():
         run('tools/make_shapes.py', data)
     run('tools/check_dataset.py', CONFIG, *options)
-    run('tools/train.py', CONFIG, '--work-dir', work_dir, '--resume', *options)
-    checkpoint = Path((work_dir / 'last_checkpoint').read_text())
+    checkpoint = trained(CONFIG, work_dir, *options)
+    box_checkpoint = trained(
+        BOX_CONFIG, work_dir / 'box', *options, f'load_from={checkpoint}'
+    )
+    models = (CONFIG, checkpoint), (BOX_CONFIG, box_checkpoint)
+    paper, box = (
+        tested(*model, work_dir / 'test' / name, *options)
+        for model, name in zip(models, ('paper', 'box'))
+    )
     pictures = work_dir / 'pictures'
     run(
-        'tools/test.py',
-        CONFIG,
-        checkpoint,
-        '--work-dir',
-        work_dir / 'test',
-        '--show-dir',
+        'tools/compare.py',
+        *models[0],
+        *models[1],
+        '--out-dir',
         pictures,
         *options,
     )
 
-    measured = figures(work_dir / 'test')
     print('\nOn the held-out shapes:')
-    for name, kind in (('box', 'bbox'), ('mask', 'segm')):
-        if f'coco/{kind}_mAP' not in measured:
-            sys.exit('  nothing was detected; was it trained long enough?')
-        print(
-            f'  {name:4} AP {measured[f"coco/{kind}_mAP"]:.3f}'
-            f'   AP50 {measured[f"coco/{kind}_mAP_50"]:.3f}'
-            f'   AP75 {measured[f"coco/{kind}_mAP_75"]:.3f}'
-        )
-    log = max(work_dir.glob('*/*.log'), key=lambda p: p.stat().st_mtime)
+    print(
+        f'  {"":27}{"box AP   AP50   AP75":>21}{"mask AP   AP50   AP75":>24}'
+    )
+    print(row("the paper's SPRNet", paper))
+    print(row('masks read where boxes are', box))
+    logs = [p for p in work_dir.glob('*/*.log') if p.parent.name[0].isdigit()]
+    log = max(logs, key=lambda p: p.stat().st_mtime)
+    checkpoint = os.path.relpath(checkpoint)
+    box_checkpoint = os.path.relpath(box_checkpoint)
     python = os.path.relpath(sys.executable)
     print(f"""
-checkpoint  {os.path.relpath(checkpoint)}
+checkpoints {checkpoint} and {box_checkpoint}
 log         {os.path.relpath(log)}
-pictures    {os.path.relpath(pictures)}/ (left: ground truth, right: ours)
+pictures    {os.path.relpath(pictures)}/ (the paper's, read at the box, truth)
 
 Next:
   {python} tools/train.py {COCO_CONFIG} --cfg-options data_root=COCO_FOLDER
-  {python} tools/test.py {CONFIG} {os.path.relpath(checkpoint)}
-  {python} tools/predict.py {CONFIG} {os.path.relpath(checkpoint)} IMAGE
+  {python} tools/test.py {BOX_CONFIG} {box_checkpoint}
+  {python} tools/predict.py {BOX_CONFIG} {box_checkpoint} IMAGE
   {python} tools/explorer.py
   {python} tools/export.py""")
 

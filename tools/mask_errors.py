@@ -56,6 +56,7 @@ def match(
 
     overlap = bbox_overlaps(found.bboxes, gt.bboxes)
     overlap *= found.labels[:, None] == gt.labels
+    overlap *= overlap.new_tensor(gt.masks.areas > 0)  # some have no mask
     if not len(gt):
         overlap = overlap.new_zeros(len(found), 1)
     best, index = overlap.max(dim=1)

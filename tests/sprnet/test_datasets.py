@@ -85,7 +85,6 @@ def test_refuses_more_pixels_than_allowed_by_the_header(tmp_path):
     'image,annotation',
     [
         (dict(file_name='2.png'), {}),
-        ({}, dict(segmentation=[])),
         ({}, dict(segmentation=dict(size=[9, 9], counts=[40, 41]))),
     ],
 )
@@ -93,6 +92,23 @@ def test_names_the_image_that_cannot_be_loaded(image, annotation, tmp_path):
     broken = dataset(tmp_path, image, annotation)
     with pytest.raises(RuntimeError, match='coco.json, image 3, .*png: '):
         broken[0]
+
+
+@pytest.mark.parametrize('poly2mask', [True, False])
+@pytest.mark.parametrize('mask', [None, []])
+def test_an_object_without_a_mask_keeps_its_box(mask, poly2mask, tmp_path):
+    boxes_alone = dataset(tmp_path, annotation=dict(segmentation=mask))
+    boxes_alone.pipeline.transforms[1].poly2mask = poly2mask
+    sample = boxes_alone[0]['data_samples']
+    assert sample.gt_instances.bboxes.tensor.tolist() == [[10, 10, 30, 30]]
+    assert sample.gt_instances.masks.areas.tolist() == [0]
+    assert len(sample.ignored_instances) == 0
+
+
+def test_masks_may_be_required(tmp_path):
+    with pytest.raises(ValueError, match='image 3: .* no segmentation'):
+        dataset(tmp_path, annotation=dict(segmentation=[]), require_masks=True)
+    assert dataset(tmp_path, require_masks=True)[0]
 
 
 def test_names_the_image_of_a_broken_annotation(tmp_path):

@@ -177,6 +177,48 @@ def test_figures_of_each_class_keep_their_names(scene):
     assert {f'coco/{name}_precision' for name in CLASSES} < set(figures)
 
 
+def test_objects_without_a_mask_count_for_boxes_alone(tmp_path):
+    """Whatever is found there is neither right nor wrong as a mask."""
+    rng = np.random.default_rng(2)
+    file, only = tmp_path / 'truth.json', tmp_path / 'masked.json'
+    annotations = write_truth(rng, file, [8, 8, 8])
+    truth = json.loads(file.read_text())
+    objects = [a for a in truth['annotations'] if not a['iscrowd']]
+    boxed = {a['id'] for a in objects[::3]}
+
+    # One detection inside each object, none anywhere else
+    detections = []
+    for image in range(3):
+        found = detect(rng, annotations, image, 0)
+        near = [a for a in annotations if a['image_id'] == image]
+        kept = [i for i, a in enumerate(near) if not a['iscrowd']]
+        detections.append({k: v[kept] for k, v in found.items()})
+    whole = evaluate(file, detections, metric=['bbox', 'segm'])
+    for one in truth['annotations']:
+        if one['id'] in boxed:
+            del one['segmentation']
+    file.write_text(json.dumps(truth))
+    partly = evaluate(file, detections, metric=['bbox', 'segm'])
+    for name in NAMES:
+        key = f'coco/bbox_{name}'
+        assert partly[key] == whole[key]
+
+    # Without those objects and what was found of them
+    masked = [a for a in truth['annotations'] if a['id'] not in boxed]
+    only.write_text(json.dumps(dict(truth, annotations=masked)))
+    fewer = []
+    for image, found in enumerate(detections):
+        near = [a for a in objects if a['image_id'] == image]
+        kept = [i for i, a in enumerate(near) if a['id'] not in boxed]
+        fewer.append({k: v[kept] for k, v in found.items()})
+    expected = evaluate(only, fewer, metric='segm')
+    for name in NAMES:
+        key = f'coco/segm_{name}'
+        assert partly[key] == expected[key], name
+    assert 0 < expected['coco/segm_mAP'] < 1
+    assert expected['coco/segm_mAP'] != whole['coco/segm_mAP']
+
+
 @pytest.mark.parametrize('kind', ['proposal', 'proposal_fast'])
 def test_refuses_proposals(scene, kind):
     with pytest.raises(ValueError, match=f"metric is .* not .'{kind}'"):

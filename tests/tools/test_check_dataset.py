@@ -335,6 +335,29 @@ def test_masks_are_looked_at_only_where_they_are_used(tmp_path):
     assert kinds == ['box without area']
 
 
+def test_where_boxes_may_do_without_a_mask_it_is_counted(
+    shapes, tmp_path, command
+):
+    write(tmp_path, entry('annotations', segmentation=...))
+    assert faults_in(tmp_path, masks_optional=True) == []
+    shutil.copytree(shapes, tmp_path / 'data')
+    file = tmp_path / 'data' / 'annotations' / 'instances_train2017.json'
+    data = json.loads(file.read_text())
+    for one in data['annotations'][:3]:
+        del one['segmentation']
+    file.write_text(json.dumps(data))
+    said, stopped = command(tmp_path / 'data')
+    assert stopped is None
+    assert 'of them crowds, 3 without a mask: no faults' in said
+    for option in (
+        'model.mask_head.type=FCNMaskHead',
+        'train_dataloader.dataset.require_masks=True',
+        'train_dataloader.dataset.type=CocoDataset',
+    ):
+        said, stopped = command(tmp_path / 'data', change=[option])
+        assert 'ERROR: no mask (3)' in said and '3 errors' in stopped
+
+
 def test_does_not_draw_what_would_fill_the_memory(tmp_path):
     spikes = [0, 0, 1e6, 1e6] * 40
     write(tmp_path, polygons(spikes))
@@ -390,7 +413,7 @@ def test_the_command_reports_all_at_once_and_fails(shapes, tmp_path, command):
     data = json.loads(file.read_text())
     for one in data['annotations'][1:]:
         one['bbox'][2] = 0
-    del data['annotations'][0]['segmentation']
+    data['annotations'][0]['segmentation'] = 'x'
     file.write_text(json.dumps(data))
     (root / 'val2017' / '000000000001.jpg').unlink()
     everything = tmp_path / 'faults.txt'
@@ -398,7 +421,7 @@ def test_the_command_reports_all_at_once_and_fails(shapes, tmp_path, command):
     assert '2 errors' in stopped
     count = len(data['annotations']) - 1
     for words in (
-        'ERROR: no mask (1)',
+        'ERROR: not a mask (1)',
         f'warning: box without area ({count})',
         f'... and {count - 2} more',
         'ERROR: missing image (1)',

@@ -47,10 +47,22 @@ SMALL = {
     'neck.num_outs': 2,
     'bbox_head.anchor_generator.strides': (4, 8),
     'bbox_head.stacked_convs': 0,
-    'mask_head.encoder.channels': (16, 8),
-    'mask_head.encoder.kernels': (1, 3),
-    'mask_head.encoder.dilations': (1, 2),
     'mask_head.decoder.channels': 8,
+}
+BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
+# Both ways of reading, and what each needs for two levels
+READING = {
+    SHAPES_CONFIG: {
+        'mask_head.encoder.channels': (16, 8),
+        'mask_head.encoder.kernels': (1, 3),
+        'mask_head.encoder.dilations': (1, 2),
+    },
+    BOX_CONFIG: {
+        'mask_head.encoder.out_channels': 24,
+        'mask_head.encoder.finest_scale': 20,
+        'mask_head.encoder.strides': (4, 8),
+        'mask_head.frame': 1.2,
+    },
 }
 
 
@@ -69,25 +81,35 @@ def call(monkeypatch, *words):
     export.main()
 
 
+@pytest.fixture(scope='module', params=READING, ids=['pixels', 'boxes'])
+def config(request):
+    return request.param
+
+
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
+def small(config):
+    """The options of a small model."""
+    return {**SMALL, **READING[config]}
+
+
+@pytest.fixture(scope='module')
+def checkpoint(config, small, tmp_path_factory):
     file = tmp_path_factory.mktemp('checkpoints') / 'lively.pth'
+    model = lively(0.03, config, **small)
     meta = dict(dataset_meta=dict(classes=CLASSES))
-    torch.save(
-        dict(state_dict=lively(0.03, **SMALL).state_dict(), meta=meta), file
-    )
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), file)
     return file
 
 
 @pytest.fixture(scope='module')
-def options(shapes):
+def options(small, shapes):
     """The tool's options for the small model and the small data."""
-    words = [f'model.{k}={v}'.replace(' ', '') for k, v in SMALL.items()]
+    words = [f'model.{k}={v}'.replace(' ', '') for k, v in small.items()]
     return ['--cfg-options', f'data_root={shapes}', *words]
 
 
 @pytest.fixture(scope='module')
-def exported(checkpoint, options, tmp_path_factory):
+def exported(config, checkpoint, options, tmp_path_factory):
     """The file that the tool wrote, and what it said."""
     file = tmp_path_factory.mktemp('onnx') / 'folder' / 'model.onnx'
     said = io.StringIO()
@@ -97,7 +119,7 @@ def exported(checkpoint, options, tmp_path_factory):
         # Run lengths are a choice of the config that the file does not know.
         rle = 'model.mask_head.mask_output.type=RLEMasks'
         words = ['--number', 3, '--time', 1, *options, rle]
-        call(patch, SHAPES_CONFIG, checkpoint, file, *words)
+        call(patch, config, checkpoint, file, *words)
     return SimpleNamespace(file=file, said=said.getvalue())
 
 
@@ -107,11 +129,9 @@ def session(exported):
 
 
 @pytest.fixture(scope='module')
-def detector(checkpoint, shapes):
-    options = {f'model.{key}': value for key, value in SMALL.items()}
-    config = figures.load_config(
-        SHAPES_CONFIG, dict(options, data_root=str(shapes))
-    )
+def detector(config, small, checkpoint, shapes):
+    options = {f'model.{key}': value for key, value in small.items()}
+    config = figures.load_config(config, dict(options, data_root=str(shapes)))
     return figures.load_model(config, checkpoint, 'cpu')
 
 
@@ -126,7 +146,7 @@ def predictions(detector, images, image_shapes):
     return [one.pred_instances for one in found]
 
 
-def assert_same(outputs, expected, image_shapes):
+def assert_same(outputs, expected, image_shapes, frames=lambda boxes: boxes):
     """A graph's outputs are the detections of each image."""
     image_index, boxes, scores, labels, maps = map(np.asarray, outputs)
     assert sorted(image_index) == image_index.tolist()
@@ -134,7 +154,7 @@ def assert_same(outputs, expected, image_shapes):
         of_image = image_index == n
         masks = paste_masks(
             torch.tensor(maps[of_image]),
-            torch.tensor(boxes[of_image]),
+            frames(torch.tensor(boxes[of_image])),
             *shape.tolist(),
             0.5,
         ).numpy()
@@ -164,7 +184,9 @@ def test_batches_and_sizes(session, detector, shapes_of_images):
     expected = predictions(detector, images, image_shapes)
     assert all(len(one) > 5 for one in expected)
     inputs = dict(images=images.numpy(), image_shapes=image_shapes.numpy())
-    assert_same(session.run(None, inputs), expected, image_shapes)
+    outputs = session.run(None, inputs)
+    frames = detector.mask_head.frames
+    assert_same(outputs, expected, image_shapes, frames)
 
 
 def test_images_without_detections(session, detector):
@@ -176,7 +198,9 @@ def test_images_without_detections(session, detector):
     images[1] = torch.randn(3, 64, 96)
     expected = predictions(detector, images, image_shapes)
     assert len(expected[0]) == 0 < len(expected[1])
-    assert_same(session.run(None, inputs), expected, image_shapes)
+    outputs = session.run(None, inputs)
+    frames = detector.mask_head.frames
+    assert_same(outputs, expected, image_shapes, frames)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +233,13 @@ def test_the_tool_says_what_it_compared(exported, shapes):
     assert re.search(r'an image takes [\d.]+ s, with PyTorch', exported.said)
 
 
-def test_metadata(session, exported):
+def test_metadata(session, exported, detector):
     meta = json.loads(session.get_modelmeta().custom_metadata_map['sprnet'])
     assert meta['classes'] == list(CLASSES)
     assert meta['scale'] == [192, 192] and meta['bgr_to_rgb'] is True
     assert meta['mean'] == [123.675, 116.28, 103.53]
     assert meta['score_thr'] == 0.05 and meta['mask_thr_binary'] == 0.5
+    assert meta['frame'] == detector.mask_head.frame
     assert str(ROOT).encode() not in exported.file.read_bytes()
 
 
