@@ -18,6 +18,7 @@ import projects.sprnet  # noqa: F401  registers what the configs name
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs' / 'sprnet'
 SHAPES_CONFIG = CONFIGS / 'sprnet_r18_gfpn_shapes.py'
+BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
 
 register_all_modules()
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS, build_model, pyramid, sample
+from helpers import BOX_CONFIG, build_model, pyramid, sample
 from mmcv.ops import roi_align
 from mmengine.structures import InstanceData
 
@@ -18,7 +18,6 @@ from projects.sprnet.boxes import (
 )
 from projects.sprnet.pasting import paste_masks
 
-CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
 NAN, INF = float('nan'), float('inf')
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = [(15, 17), (8, 9), (4, 5), (2, 3), (1, 2)]  # of 120 x 136 pixels
@@ -245,7 +244,7 @@ def test_at_most_so_many_boxes_at_random():
 
 @pytest.fixture
 def head():
-    model = build_model(CONFIG).eval()
+    model = build_model(BOX_CONFIG).eval()
     torch.nn.init.normal_(model.mask_head.decoder.classifier.weight, std=0.5)
     return model.mask_head
 

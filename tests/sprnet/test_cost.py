@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 import torch
-from helpers import CONFIGS, pyramid, sample
+from helpers import BOX_CONFIG, SHAPES_CONFIG, pyramid, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.structures import InstanceData
@@ -16,7 +16,9 @@ from projects.sprnet.pasting import PIXELS_AT_ONCE
 from projects.sprnet.pixels import _candidates, _likely, candidate_pixels
 from projects.sprnet.rle import rle_masks
 
-MODEL = Config.fromfile(CONFIGS / 'sprnet_r18_gfpn_shapes.py').model
+READING = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)
+MODELS_READING = {k: Config.fromfile(v).model for k, v in READING.items()}
+MODEL = MODELS_READING['pixels']
 LEVELS = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
 CELLS = 32 * 32
 
@@ -55,12 +57,12 @@ class Made(TorchDispatchMode):
         ]
 
 
-def spr_head(num_classes=6):
+def spr_head(num_classes=6, reads='pixels'):
     """The SPRHead of the shapes."""
     torch.manual_seed(0)
     return MODELS.build(
         dict(
-            MODEL.mask_head,
+            MODELS_READING[reads].mask_head,
             num_classes=num_classes,
             in_channels=64,
             anchor_generator=MODEL.bbox_head.anchor_generator,
@@ -98,37 +100,45 @@ def convolutions(made):
     return [name for name in made.operations if 'convolution' in name]
 
 
-def test_the_mask_branch_convolves_nothing():
-    head, feats = spr_head(), pyramid(LEVELS, batch=1, channels=64)
+@pytest.fixture(params=READING)
+def reads(request):
+    return request.param
+
+
+def test_the_mask_branch_convolves_nothing(reads):
+    feats = pyramid(LEVELS, batch=1, channels=64)
     with Made() as dense:
-        head.encoder.convs[1](feats[0]).sum().backward()
+        spr_head().encoder.convs[1](feats[0]).sum().backward()
     assert len(convolutions(dense)) == 2, 'this could tell'
+    head = spr_head(reads=reads)
     with Made() as made:
         head.loss(feats, [objects(16)])['loss_mask'].backward()
         head.predict(feats, [sample([], [])], [detections(head)])
     assert made.operations and not convolutions(made)
 
 
-def in_prediction(num_classes):
-    head, feats = spr_head(num_classes), pyramid(LEVELS, 1, channels=64)
+def in_prediction(num_classes, reads):
+    head = spr_head(num_classes, reads)
+    feats = pyramid(LEVELS, 1, channels=64)
     with torch.no_grad(), Made() as made:
         head.predict(feats, [sample([], [])], [detections(head)])
     return made
 
 
-def in_loss(num_classes):
-    head, feats = spr_head(num_classes), pyramid(LEVELS, 1, channels=64)
+def in_loss(num_classes, reads):
+    head = spr_head(num_classes, reads)
+    feats = pyramid(LEVELS, 1, channels=64)
     with Made() as made:
         head.loss(feats, [objects(16, classes=num_classes)])
     return made
 
 
 @pytest.mark.parametrize('task', [in_prediction, in_loss])
-def test_tensors_do_not_depend_on_the_number_of_classes(task):
-    one, coco, lvis = map(task, (1, 80, 1203))
+def test_tensors_do_not_depend_on_the_number_of_classes(task, reads):
+    one, coco, lvis = (task(count, reads) for count in (1, 80, 1203))
     assert one.sizes == coco.sizes == lvis.sizes
     assert one.peak == coco.peak == lvis.peak
-    assert max(coco.sizes) < 60 * 80 * CELLS
+    assert max(coco.sizes) < 60 * 80 * CELLS  # of one for each class
 
 
 @pytest.mark.parametrize('count,pixels', [(100, 60), (100, 1), (100, 100)])
@@ -190,10 +200,11 @@ def test_patches_are_hardly_larger_than_their_boxes():
     assert sum(made.sizes) < 10 * (area + 100 * 32 * 1003)
 
 
-def in_training(annotated):
-    """What the loss and its gradients make, and the pixels that train."""
-    head, feats = spr_head(), pyramid(LEVELS, batch=1, channels=64)
-    head.sampler.max_pixels = 30
+def in_training(annotated, reads='pixels'):
+    """What the loss and its gradients make, and how many masks train."""
+    head = spr_head(reads=reads)
+    feats = pyramid(LEVELS, batch=1, channels=64)
+    head.sampler.max_pixels = head.sampler.max_boxes = 30
     pixels = []
     head.register_forward_hook(lambda m, args, out: pixels.append(len(out)))
     with Made() as made:
@@ -211,13 +222,13 @@ def test_losses_do_not_depend_on_objects_without_pixels():
         assert many.peak == few.peak
 
 
-def test_losses_do_not_depend_on_the_number_of_objects():
+def test_losses_do_not_depend_on_the_number_of_objects(reads):
     """No matrix of objects and anchors; no target that does not train."""
-    few, pixels = in_training(objects(64))
-    assert pixels == 30
+    few, masks = in_training(objects(64), reads)
+    assert masks == 30
     for large in (640, 1984):
-        many, pixels = in_training(objects(large))
-        assert pixels == 30
+        many, masks = in_training(objects(large), reads)
+        assert masks == 30
         assert max(many.sizes) == max(few.sizes)
         assert many.peak <= 1.05 * few.peak
 

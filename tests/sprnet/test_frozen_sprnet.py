@@ -3,13 +3,17 @@ import torch
 from helpers import CONFIGS, build_model, sample
 from torch.optim import AdamW
 
-CONFIG = CONFIGS / 'frozen_detector' / 'sprnet_r18_fpn_frozen_shapes.py'
+FROZEN = CONFIGS / 'frozen_detector'
+READING = [
+    FROZEN / 'sprnet_r18_fpn_frozen_shapes.py',
+    FROZEN / 'sprnet_r18_gfpn_plus-box_frozen_shapes.py',
+]
 BOXES = [[24.0, 24, 56, 56], [48, 48, 112, 112]]
 
 
-@pytest.fixture
-def model():
-    return build_model(CONFIG).train()
+@pytest.fixture(params=READING, ids=['pixels', 'boxes'])
+def model(request):
+    return build_model(request.param).train()
 
 
 def test_training_changes_the_mask_head_and_nothing_else(model):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
+from helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 from mmdet.registry import METRICS
 from mmdet.structures.mask import encode_mask_results
 
@@ -55,10 +55,7 @@ def figures(file, result, classes):
 
 @pytest.mark.parametrize(
     'config',
-    [
-        SHAPES_CONFIG,
-        CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py',
-    ],
+    [SHAPES_CONFIG, BOX_CONFIG],
     ids=['MultiScaleFusion', 'BoxGrid'],
 )
 def test_rle_is_the_dense_masks_and_has_their_figures(tmp_path, config):

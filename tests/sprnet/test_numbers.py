@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
+from helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 from mmdet.apis import DetInferencer
 from mmdet.registry import METRICS
 from mmengine.structures import InstanceData
@@ -20,7 +20,7 @@ NAN, INF = float('nan'), float('inf')
 SIZE = (96, 128)
 HEADS = {
     'MultiScaleFusion': SHAPES_CONFIG,
-    'BoxGrid': CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py',
+    'BoxGrid': BOX_CONFIG,
 }
 OBJECTS = [sample([[24, 24, 56, 56], [48, 40, 112, 90]], [0, 0], SIZE)]
 CROWD_ONLY = [sample([], [], SIZE, crowds=[[10, 10, 80, 80]])]

@@ -27,12 +27,20 @@ def build(cfg):
     return model
 
 
-@pytest.fixture(scope='module', params=HEADS)
+@pytest.fixture(
+    scope='module', params=[*((name, False) for name in HEADS), ('fcos', True)]
+)
 def pair(request):
-    """SPR around a head, and MMDetection's detector of the same weights."""
-    name = f'sprnet_{request.param}_r50_fpn_1x_coco.py'
-    ours = build(Config.fromfile(CONFIGS / 'other_heads' / name).model)
-    stock = build(get_config(HEADS[request.param]).model)
+    """SPR around a head, reading pixels or boxes, and MMDetection's detector
+    of the same weights."""
+    head, boxes = request.param
+    name = f'sprnet_{head}_r50_fpn_1x_coco.py'
+    config = Config.fromfile(CONFIGS / 'other_heads' / name).model
+    if boxes:
+        config.mask_head.encoder = dict(type='BoxGrid')
+        config.mask_head.sampler = dict(type='JitteredBoxSampler')
+    ours = build(config)
+    stock = build(get_config(HEADS[head]).model)
     missing, unexpected = stock.load_state_dict(
         ours.state_dict(), strict=False
     )

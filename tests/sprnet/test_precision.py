@@ -5,10 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import build_model, sample
+from helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 from mmdet.registry import HOOKS, OPTIM_WRAPPERS
 from mmdet.structures.bbox import bbox_overlaps
 from torch import nn
+
+
+@pytest.fixture(params=[SHAPES_CONFIG, BOX_CONFIG], ids=['pixels', 'boxes'])
+def config(request):
+    return request.param
 
 
 def batch(size=128):
@@ -19,8 +24,8 @@ def batch(size=128):
     )
 
 
-def untrained():
-    return build_model(**{'test_cfg.score_thr': 0.0})
+def untrained(config):
+    return build_model(config, **{'test_cfg.score_thr': 0.0})
 
 
 def masks_and_boxes(model):
@@ -28,8 +33,8 @@ def masks_and_boxes(model):
     return found.masks, found.bboxes
 
 
-def test_training_in_bfloat16():
-    model = build_model()
+def test_training_in_bfloat16(config):
+    model = build_model(config)
     wrapper = OPTIM_WRAPPERS.build(
         dict(
             type='BFloat16OptimWrapper',
@@ -40,12 +45,14 @@ def test_training_in_bfloat16():
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d):
             conv.register_forward_hook(lambda *a: seen.append(a[2].dtype))
+    torch.manual_seed(1)  # of the jitter
     plain = model.parse_losses(
         model(**model.data_preprocessor(batch(), True), mode='loss')
     )[1]
     assert set(seen) == {torch.float32}
     seen.clear()
     before = copy.deepcopy(model.state_dict())
+    torch.manual_seed(1)
     mixed = model.train_step(batch(), wrapper)
     assert set(seen) == {torch.bfloat16}
     for name, loss in plain.items():
@@ -59,8 +66,8 @@ def test_training_in_bfloat16():
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_testing_in_bfloat16_gives_nearly_the_same():
-    model = untrained()
+def test_testing_in_bfloat16_gives_nearly_the_same(config):
+    model = untrained(config)
     masks, boxes = masks_and_boxes(model)
     with torch.autocast('cpu', torch.bfloat16):
         rough, moved = masks_and_boxes(model)
@@ -70,8 +77,8 @@ def test_testing_in_bfloat16_gives_nearly_the_same():
     assert overlaps.median() > 0.8
 
 
-def test_channels_last_changes_nothing_but_the_order():
-    model = untrained()
+def test_channels_last_changes_nothing_but_the_order(config):
+    model = untrained(config)
     weights = copy.deepcopy(model.state_dict())
     masks, boxes = masks_and_boxes(model)
     hook = HOOKS.build(dict(type='ChannelsLastHook'))
@@ -88,8 +95,8 @@ def test_channels_last_changes_nothing_but_the_order():
         assert torch.equal(value, weights[name])
 
 
-def test_the_mask_head_compiles():
-    model = untrained()
+def test_the_mask_head_compiles(config):
+    model = untrained(config)
     masks, boxes = masks_and_boxes(model)
     # Without generating code, and without the backbone, which take minutes.
     head = model.mask_head

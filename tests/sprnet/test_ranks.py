@@ -4,13 +4,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import BOX_CONFIG, SHAPES_CONFIG
 from sprnet.two_ranks import model_and_data
 
 SCRIPT = Path(__file__).with_name('two_ranks.py')
 
 
+@pytest.fixture(
+    scope='module',
+    params=[SHAPES_CONFIG, BOX_CONFIG],
+    ids=['pixels', 'boxes'],
+)
+def config(request):
+    return request.param
+
+
 @pytest.fixture(scope='module')
-def ranks(tmp_path_factory):
+def ranks(config, tmp_path_factory):
     """Two gloo ranks, of which the second sees no object."""
     out = tmp_path_factory.mktemp('ranks')
     subprocess.run(
@@ -21,6 +31,7 @@ def ranks(tmp_path_factory):
             '--nproc-per-node=2',
             '--master-port=29613',
             SCRIPT,
+            config,
             out,
         ],
         check=True,
@@ -29,9 +40,9 @@ def ranks(tmp_path_factory):
     return [torch.load(out / f'rank{rank}.pth') for rank in range(2)]
 
 
-def gradients(*losses):
+def gradients(config, *losses):
     """Of the sum of losses, by weight."""
-    model, images, samples = model_and_data()
+    model, images, samples = model_and_data(config)
     total = sum(loss(model, images, samples) for loss in losses)
     total.backward()
     return {k: p.grad for k, p in model.named_parameters()}
@@ -44,13 +55,13 @@ def test_both_ranks_end_in_the_same_weights(ranks):
     assert ranks[0]['loss_mask'] > 0 and ranks[1]['loss_mask'] == 0
 
 
-def test_mask_gradients_are_those_of_the_joined_batch(ranks):
+def test_mask_gradients_are_those_of_the_joined_batch(ranks, config):
     """Exactly: the loss counts the pixels of all ranks together."""
 
     def joined(model, images, samples):
         return model(images, samples, mode='loss')['loss_mask']
 
-    expected = gradients(joined)
+    expected = gradients(config, joined)
     for key, grad in ranks[0]['grads'].items():
         if key.startswith('mask_head.'):
             torch.testing.assert_close(
@@ -58,7 +69,9 @@ def test_mask_gradients_are_those_of_the_joined_batch(ranks):
             )
 
 
-def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(ranks):
+def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(
+    ranks, config
+):
     """The stock RetinaHead divides each rank's box losses by that rank's own
     number of positive anchors, so theirs is a mean over ranks, not the joined
     batch's; the mask loss is the joined batch's."""
@@ -76,7 +89,7 @@ def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(ranks):
             total = total + model.parse_losses(losses)[0] / 2
         return total
 
-    expected = gradients(masks, boxes)
+    expected = gradients(config, masks, boxes)
     for key, grad in ranks[0]['grads'].items():
         torch.testing.assert_close(
             grad, expected[key], atol=1e-5, rtol=1e-3, msg=key

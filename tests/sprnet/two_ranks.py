@@ -1,6 +1,6 @@
 """What each rank of test_ranks.py runs: one training step, its results saved.
 
-python -m torch.distributed.run --nproc-per-node 2 two_ranks.py OUT
+python -m torch.distributed.run --nproc-per-node 2 two_ranks.py CONFIG OUT
 """
 
 import sys
@@ -10,14 +10,17 @@ sys.path[:0] = map(str, (Path(__file__).parents[1], Path(__file__).parents[2]))
 
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
-from helpers import build_model, sample  # noqa: E402
+from helpers import SHAPES_CONFIG, build_model, sample  # noqa: E402
 from mmengine.model import MMDistributedDataParallel  # noqa: E402
 
 
-def model_and_data():
+def model_and_data(config: Path):
     """A model whose batch norms are fixed, and an image for each rank: one
     with three objects, one with none."""
-    model = build_model(**{'backbone.norm_eval': True}).train()
+    options = {'backbone.norm_eval': True}
+    if config != SHAPES_CONFIG:  # each box as it is, whatever is drawn
+        options['mask_head.sampler.std'] = 0.0
+    model = build_model(config, **options).train()
     torch.manual_seed(5)
     images = torch.randn(2, 3, 128, 128)
     samples = [
@@ -51,5 +54,6 @@ def step(model, images, samples, out: Path) -> None:
 
 
 if __name__ == '__main__':
-    model, images, samples = model_and_data()
-    step(model, images.split(1), samples, Path(sys.argv[1]))
+    config, out = map(Path, sys.argv[1:])
+    model, images, samples = model_and_data(config)
+    step(model, images.split(1), samples, out)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
+from helpers import BOX_CONFIG, CONFIGS, SHAPES_CONFIG, build_model, sample
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.structures import InstanceData
@@ -37,7 +37,6 @@ from projects.sprnet.pyramid import pyramid_sizes
 
 SIZES = [(24, 24), (12, 12), (6, 6), (3, 3), (2, 2)]  # of 192 x 192 pixels
 HEADS = CONFIGS / 'other_heads'
-BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS, ROOT, SHAPES_CONFIG, build_model, sample
+from helpers import (
+    BOX_CONFIG,
+    CONFIGS,
+    ROOT,
+    SHAPES_CONFIG,
+    build_model,
+    sample,
+)
 from mmdet.apis import inference_detector
 from mmengine.structures import InstanceData
 from shapes import CLASSES
@@ -49,7 +56,6 @@ SMALL = {
     'bbox_head.stacked_convs': 0,
     'mask_head.decoder.channels': 8,
 }
-BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
 # Both ways of reading, and what each needs for two levels
 READING = {
     SHAPES_CONFIG: {
