@@ -114,7 +114,7 @@ class Parts:
 
     def growth(self) -> dict:
         """One quantity after another."""
-        masked = self.subjects(['SPRNet-GFPN', 'Mask R-CNN'])
+        masked = self.subjects(['SPRNet-GFPN', 'SPRNet-box', 'Mask R-CNN'])
         every = self.subjects(['RetinaNet']) + masked
         found = {
             'image size': growth.by_image_size(every, self.report),

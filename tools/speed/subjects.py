@@ -22,6 +22,9 @@ DEFAULT = {
     'RetinaNet': 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
     'SPRNet-FPN': str(CONFIGS / 'sprnet_r50_fpn_1x_coco.py'),
     'SPRNet-GFPN': str(CONFIGS / 'sprnet_r50_gfpn_1x_coco.py'),
+    'SPRNet-box': str(
+        CONFIGS / 'plus' / 'sprnet_r50_gfpn_plus-box_1x_coco.py'
+    ),
     'Mask R-CNN': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     'PointRend': 'mmdet::point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py',
     'CondInst': 'mmdet::condinst/'
@@ -29,7 +32,7 @@ DEFAULT = {
     'SOLOv2': 'mmdet::solov2/solov2_r50_fpn_1x_coco.py',
     'YOLACT': 'mmdet::yolact/yolact_r50_1xb8-55e_coco.py',
 }
-MAIN = ('RetinaNet', 'SPRNet-FPN', 'SPRNet-GFPN', 'Mask R-CNN')
+MAIN = ('RetinaNet', 'SPRNet-FPN', 'SPRNet-GFPN', 'SPRNet-box', 'Mask R-CNN')
 INSTANCES = 100
 CANDIDATES = 3000
 # SOLOv2 makes the masks of all of its candidates, so a trained one has no
