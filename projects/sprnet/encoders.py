@@ -9,6 +9,7 @@ from typing import List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from .pyramid import (
 )
 
 INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
+NORM_CFG = dict(type='GN', num_groups=8)
 
 
 class Encoder(BaseModule, ABC):
@@ -250,9 +252,10 @@ class BoxGrid(Encoder):
     """Beyond the paper: an instance is read where its box is.
 
     A grid of bilinear samples fills the box, on the level that fits the box's
-    size; together they become one vector. This is what RoIAlign computes, all
-    levels at once and without sorting the boxes by level, which would make a
-    GPU wait.
+    size. It is what RoIAlign computes, but all levels at once and without
+    sorting the boxes by level, for which a GPU would have to wait. A few
+    convolutions let the cells of the grid see each other; then all of them
+    together become one vector.
 
     Args:
         in_channels (int): Channels of the pyramid.
@@ -262,6 +265,10 @@ class BoxGrid(Encoder):
         finest_scale (float): Boxes of a side below twice this, in pixels of
             the input, are read on the finest level, and each doubling is one
             level more (``finest_scale`` of mmdet's SingleRoIExtractor).
+        num_convs (int): 3x3 convolutions over the grid, each with
+            normalisation and ReLU.
+        conv_channels (int): Their channels.
+        norm_cfg (dict): Their normalisation.
         strides (Sequence[int]): Strides of the levels.
 
     Raises:
@@ -276,6 +283,9 @@ class BoxGrid(Encoder):
         grid_size: int = 7,
         samples: int = 1,
         finest_scale: float = 56,
+        num_convs: int = 2,
+        conv_channels: int = 64,
+        norm_cfg: dict = NORM_CFG,
         strides: Sequence[int] = (8, 16, 32, 64, 128),
         init_cfg: dict = None,
     ) -> None:
@@ -287,7 +297,9 @@ class BoxGrid(Encoder):
             out_channels=out_channels,
             grid_size=grid_size,
             samples=samples,
+            conv_channels=conv_channels,
         )
+        check_whole(name, least=0, num_convs=num_convs)
         check_number(
             name,
             lambda value: value > 0,
@@ -308,7 +320,14 @@ class BoxGrid(Encoder):
         self.samples = samples
         self.finest_scale = finest_scale
         self.strides = [(stride, stride) for stride in strides]
-        self.linear = nn.Linear(in_channels * grid_size**2, out_channels)
+        channels = [in_channels] + num_convs * [conv_channels]
+        self.convs = nn.Sequential(
+            *(
+                ConvModule(*pair, 3, padding=1, norm_cfg=norm_cfg)
+                for pair in zip(channels, channels[1:])
+            )
+        )
+        self.linear = nn.Linear(channels[-1] * grid_size**2, out_channels)
 
     def forward(
         self,
@@ -318,7 +337,7 @@ class BoxGrid(Encoder):
         boxes: Tensor,
     ) -> Tensor:
         """As :meth:`Encoder.forward`."""
-        grid = self.read(feats, batch_indices, boxes)
+        grid = self.convs(self.read(feats, batch_indices, boxes))
         return self.linear(grid.flatten(1)).relu()
 
     def points(self, boxes: Tensor) -> Tensor:
@@ -338,7 +357,7 @@ class BoxGrid(Encoder):
             As of :meth:`Encoder.forward`.
 
         Returns:
-            (P, grid_size ** 2, C), row by row.
+            (P, C, grid_size, grid_size).
         """
         levels = levels_by_size(boxes, self.finest_scale, len(feats))
         strides = boxes.new_tensor(self.strides)[levels, None]
@@ -352,8 +371,9 @@ class BoxGrid(Encoder):
         rows, weights = (self._by_cell(x) for x in (rows, weights))
         taps = flat.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         weights = weights[..., None, :].to(taps) / self.samples**2
-        values = weights.flatten(0, 1) @ taps.flatten(0, 1)
-        return values.view(-1, self.grid_size**2, flat.shape[1])
+        values = (weights.flatten(0, 1) @ taps.flatten(0, 1))[:, 0]
+        side = self.grid_size
+        return values.view(-1, side, side, flat.shape[1]).permute(0, 3, 1, 2)
 
     def _by_cell(self, taps: Tensor) -> Tensor:
         """(P, M, 4) of all samples -> (P, cells, 4 * samples ** 2)."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import BOX_CONFIG, build_model, pyramid, sample
 from mmcv.ops import roi_align
 from mmengine.structures import InstanceData
@@ -65,7 +66,7 @@ def sampled(image, x, y):
 
 
 def read_by_loops(encoder, feats, batch_indices, boxes):
-    """(P, cells, C) as BoxGrid.read, one sample at a time."""
+    """(P, C, rows, columns) as BoxGrid.read, one sample at a time."""
     maps = [feat.detach().double().numpy() for feat in feats]
     side, samples = encoder.grid_size, encoder.samples
     grids = []
@@ -87,7 +88,8 @@ def read_by_loops(encoder, feats, batch_indices, boxes):
                         )
                 cells.append(cell / samples**2)
         grids.append(cells)
-    return torch.tensor(np.array(grids))
+    grids = torch.tensor(np.array(grids)).transpose(1, 2)
+    return grids.unflatten(2, (side, side))
 
 
 def box_grid(**options):
@@ -150,7 +152,6 @@ def test_values_and_gradients_are_roi_aligns(samples):
         expected = roi_align(
             feat, rois, (7, 7), 1 / STRIDES[level], samples, 'avg', True
         )
-        expected = expected.flatten(2).transpose(1, 2)
         torch.testing.assert_close(read[of_level], expected, atol=1e-4, rtol=0)
         reference = torch.autograd.grad(
             (expected * weight[of_level]).sum(), feat
@@ -158,15 +159,20 @@ def test_values_and_gradients_are_roi_aligns(samples):
         torch.testing.assert_close(grad, reference, atol=1e-3, rtol=1e-4)
 
 
-def test_a_vector_is_the_rectified_product_of_its_own_grid():
-    encoder, feats = box_grid(grid_size=3), pyramid(SIZES)
+@pytest.mark.parametrize('num_convs', [0, 2])
+def test_a_vector_is_made_of_its_own_grid_alone(num_convs):
+    options = dict(grid_size=3, num_convs=num_convs, conv_channels=8)
+    encoder, feats = box_grid(**options), pyramid(SIZES)
     indices = torch.zeros(len(BOXES), dtype=torch.long)
     codes, owners = encoder.distinct(feats, indices, indices, BOXES)
     assert codes.shape == (len(BOXES), encoder.out_channels)
     assert owners.tolist() == list(range(len(BOXES)))
     for box, code in zip(BOXES, codes):
-        grid = encoder.read(feats, indices[:1], box[None])[0]
-        expected = encoder.linear.bias + encoder.linear.weight @ grid.flatten()
+        x = encoder.read(feats, indices[:1], box[None])
+        for layer in encoder.convs:
+            x = F.conv2d(x, layer.conv.weight, padding=1)
+            x = F.group_norm(x, 8, layer.gn.weight, layer.gn.bias).relu()
+        expected = encoder.linear.bias + encoder.linear.weight @ x.flatten()
         torch.testing.assert_close(code, expected.clamp(min=0))
 
 

@@ -169,6 +169,7 @@ WRONG = [
             ('grid_size', 0, 'at least 1 and whole'),
             ('grid_size', 7.5, 'at least 1 and whole'),
             ('samples', '2', 'at least 1 and whole'),
+            ('num_convs', -1, 'at least 0 and whole'),
             ('finest_scale', 0, 'a number above 0'),
             ('finest_scale', NAN, 'a number above 0'),
             ('strides', 8, 'a list of whole numbers of at least 1'),
@@ -267,7 +268,7 @@ NUMBERS = [
 def every_option():
     for registry, kind, least in NUMBERS:
         for option in inspect.signature(registry.get(kind)).parameters:
-            if option != 'init_cfg':
+            if option not in ('init_cfg', 'norm_cfg'):
                 yield pytest.param(
                     registry, kind, least, option, id=f'{kind}-{option}'
                 )
