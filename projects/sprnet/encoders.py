@@ -32,9 +32,12 @@ class Encoder(BaseModule, ABC):
 
     Attributes:
         out_channels (int): Length of a vector.
+        fine_channels (int): Channels of the backbone's first map, if it is to
+            follow the pyramid's levels; 0 if the pyramid is enough.
     """
 
     out_channels: int
+    fine_channels: int = 0
 
     @abstractmethod
     def forward(
@@ -47,7 +50,8 @@ class Encoder(BaseModule, ABC):
         """Encode instances.
 
         Args:
-            feats: (N, C, H_l, W_l) of every level, finest first.
+            feats: (N, C, H_l, W_l) of every level, finest first; then the
+                backbone's first map, if ``fine_channels`` asks for it.
             batch_indices: (P,) the image of each instance.
             pixels: (P,) the pixel of the pyramid that detected it, or that
                 trains it, see :mod:`.pyramid`.
@@ -253,7 +257,9 @@ class BoxGrid(Encoder):
 
     A grid of bilinear samples fills the box, on the level that fits the box's
     size. It is what RoIAlign computes, but all levels at once and without
-    sorting the boxes by level, for which a GPU would have to wait. A few
+    sorting the boxes by level, for which a GPU would have to wait. What is too
+    fine for the pyramid is read likewise from the backbone's first map, and
+    added after a 1x1 convolution, as by the lateral of an FPN. A few
     convolutions let the cells of the grid see each other; then all of them
     together become one vector.
 
@@ -265,6 +271,9 @@ class BoxGrid(Encoder):
         finest_scale (float): Boxes of a side below twice this, in pixels of
             the input, are read on the finest level, and each doubling is one
             level more (``finest_scale`` of mmdet's SingleRoIExtractor).
+        fine_channels (int): Channels of the backbone's first map; with 0 it is
+            not read.
+        fine_stride (int): Its stride.
         num_convs (int): 3x3 convolutions over the grid, each with
             normalisation and ReLU.
         conv_channels (int): Their channels.
@@ -283,6 +292,8 @@ class BoxGrid(Encoder):
         grid_size: int = 7,
         samples: int = 1,
         finest_scale: float = 56,
+        fine_channels: int = 0,
+        fine_stride: int = 4,
         num_convs: int = 2,
         conv_channels: int = 64,
         norm_cfg: dict = NORM_CFG,
@@ -298,8 +309,11 @@ class BoxGrid(Encoder):
             grid_size=grid_size,
             samples=samples,
             conv_channels=conv_channels,
+            fine_stride=fine_stride,
         )
-        check_whole(name, least=0, num_convs=num_convs)
+        check_whole(
+            name, least=0, num_convs=num_convs, fine_channels=fine_channels
+        )
         check_number(
             name,
             lambda value: value > 0,
@@ -320,6 +334,10 @@ class BoxGrid(Encoder):
         self.samples = samples
         self.finest_scale = finest_scale
         self.strides = [(stride, stride) for stride in strides]
+        self.fine_channels = fine_channels
+        self.fine_stride = fine_stride
+        if fine_channels:
+            self.lateral = nn.Conv2d(fine_channels, in_channels, 1)
         channels = [in_channels] + num_convs * [conv_channels]
         self.convs = nn.Sequential(
             *(
@@ -336,9 +354,28 @@ class BoxGrid(Encoder):
         pixels: Tensor,
         boxes: Tensor,
     ) -> Tensor:
-        """As :meth:`Encoder.forward`."""
-        grid = self.convs(self.read(feats, batch_indices, boxes))
-        return self.linear(grid.flatten(1)).relu()
+        """As :meth:`Encoder.forward`.
+
+        Raises:
+            ValueError: A first map of other than ``fine_channels`` channels.
+        """
+        feats, fine = feats[: len(self.strides)], feats[len(self.strides) :]
+        levels = levels_by_size(boxes, self.finest_scale, len(feats))
+        grid = self.read(feats, self.strides, batch_indices, levels, boxes)
+        if self.fine_channels:
+            (first,) = fine
+            if first.shape[1] != self.fine_channels:
+                raise ValueError(
+                    f'{type(self).__name__}: fine_channels='
+                    f'{self.fine_channels} must be {first.shape[1]}, as the '
+                    "backbone's first map"
+                )
+            only = torch.zeros_like(levels)
+            stride = [(self.fine_stride, self.fine_stride)]
+            grid = grid + self.lateral(
+                self.read(fine, stride, batch_indices, only, boxes)
+            )
+        return self.linear(self.convs(grid).flatten(1)).relu()
 
     def points(self, boxes: Tensor) -> Tensor:
         """Where boxes are read, (P, M, 2) as (x, y) in pixels of the input.
@@ -349,22 +386,29 @@ class BoxGrid(Encoder):
         return grid_points(boxes, self.grid_size * self.samples)
 
     def read(
-        self, feats: Sequence[Tensor], batch_indices: Tensor, boxes: Tensor
+        self,
+        feats: Sequence[Tensor],
+        strides: Sequence[Tuple[int, int]],
+        batch_indices: Tensor,
+        levels: Tensor,
+        boxes: Tensor,
     ) -> Tensor:
         """Read the grids of boxes.
 
         Args:
-            As of :meth:`Encoder.forward`.
+            feats: (N, C, H_l, W_l) of every level.
+            strides: horizontal and vertical one of each level.
+            batch_indices: (P,) the image of each box.
+            levels: (P,) the level of each.
+            boxes: (P, 4) in pixels of the input.
 
         Returns:
             (P, C, grid_size, grid_size).
         """
-        levels = levels_by_size(boxes, self.finest_scale, len(feats))
-        strides = boxes.new_tensor(self.strides)[levels, None]
         rows, weights = bilinear_rows(
             batch_indices,
             levels,
-            self.points(boxes) / strides - 0.5,
+            self.points(boxes) / boxes.new_tensor(strides)[levels, None] - 0.5,
             pyramid_sizes(feats),
         )
         flat = flatten_pyramid(feats)

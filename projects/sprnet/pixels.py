@@ -177,7 +177,8 @@ def predict_boxes_and_pixels(
     Args:
         head: any of MMDetection's dense heads with the base class's
             ``predict_by_feat``.
-        feats: pyramid, (N, C, H_l, W_l).
+        feats: pyramid, (N, C, H_l, W_l); what follows the head's levels is
+            not looked at.
         img_metas: the N images' meta information.
         rescale: boxes at the images' original size.
 
@@ -186,7 +187,8 @@ def predict_boxes_and_pixels(
         field: ``pixels`` (n,).
     """
     # Half precision is too coarse for boxes, and on CPUs mmcv's NMS lacks it.
-    outs = [[out.float() for out in levels] for levels in head(feats)]
+    outs = head(feats[: head.prior_generator.num_levels])
+    outs = [[out.float() for out in levels] for levels in outs]
     # The size filter would drop candidates before they are given their pixels.
     # It works at the size of the results, so it comes with NMS, below.
     unfiltered = head.test_cfg.copy()

@@ -235,8 +235,8 @@ class SPRHead(BaseModule):
     def anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
         """(L, A, 4) of an image's pixels; in the padding they have no area,
         and so overlap nothing."""
-        sizes, device = pyramid_sizes(feats), feats[0].device
-        generator = self.anchor_generator
+        generator, device = self.anchor_generator, feats[0].device
+        sizes = pyramid_sizes(feats[: generator.num_levels])
         anchors = torch.cat(generator.grid_priors(sizes, device=device))
         valid = torch.cat(
             generator.valid_flags(sizes, meta['pad_shape'], device)

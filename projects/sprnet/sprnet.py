@@ -1,4 +1,4 @@
-from typing import Any, Tuple
+from typing import Any, Sequence, Tuple
 
 import torch
 from mmdet.models.detectors.single_stage_instance_seg import (
@@ -69,6 +69,18 @@ class SPRNet(SingleStageInstanceSegmentor):
             part = getattr(part, name, None)
         return part
 
+    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
+        """The pyramid, (N, C, H_l, W_l) of every level, and after it the
+        backbone's first map if the mask head's encoder reads that."""
+        maps = self.backbone(batch_inputs)
+        feats = tuple(self.neck(maps))
+        fine = self.mask_head.encoder.fine_channels
+        return (*feats, maps[0]) if fine else feats
+
+    def levels(self, feats: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The pyramid of what :meth:`extract_feat` gives."""
+        return feats[: self.mask_head.anchor_generator.num_levels]
+
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> dict:
@@ -79,7 +91,7 @@ class SPRNet(SingleStageInstanceSegmentor):
             batch_data_samples: with ``gt_instances``.
         """
         feats = self.extract_feat(batch_inputs)
-        losses = self.bbox_head.loss(feats, batch_data_samples)
+        losses = self.bbox_head.loss(self.levels(feats), batch_data_samples)
         losses.update(self.mask_head.loss(feats, batch_data_samples))
         return losses
 
@@ -124,7 +136,7 @@ class SPRNet(SingleStageInstanceSegmentor):
         anchors of the pixels.
         """
         feats = self.extract_feat(batch_inputs)
-        outs = self.bbox_head(feats)
+        outs = self.bbox_head(self.levels(feats))
         scores = torch.cat([s.flatten(2) for s in outs[0]], dim=2)
         count = min(self.test_cfg.max_per_img, scores.shape[2])
         best, channels = scores.max(dim=1)

@@ -25,7 +25,7 @@ MASK_OPTIONS = {
         and h.encoder.dilations == (1, 2, 4, 6)
     ),
     'no-shortcut': lambda h: h.decoder.type == 'SinglePixelDecoder',
-    'overlap-50': lambda h: h.sampler.threshold == 0.5,
+    'overlap-50': lambda h: h.sampler.get('threshold') == 0.5,
     'plus-every-object': lambda h: h.sampler.type == 'EveryObjectPixelSampler',
     'plus-box': lambda h: (
         h.encoder.type == 'BoxGrid' and h.sampler.type == 'JitteredBoxSampler'

@@ -92,6 +92,12 @@ def read_by_loops(encoder, feats, batch_indices, boxes):
     return grids.unflatten(2, (side, side))
 
 
+def read(encoder, feats, batch_indices, boxes):
+    """The grids of a pyramid's levels."""
+    levels = levels_by_size(boxes, encoder.finest_scale, len(feats))
+    return encoder.read(feats, encoder.strides, batch_indices, levels, boxes)
+
+
 def box_grid(**options):
     torch.manual_seed(0)
     options = dict(in_channels=6, out_channels=10, finest_scale=8, **options)
@@ -103,11 +109,11 @@ def test_reads_what_loops_read(grid_size, samples):
     encoder = box_grid(grid_size=grid_size, samples=samples)
     feats = pyramid(SIZES)
     indices = torch.arange(len(BOXES)) % 2
-    read = encoder.read(feats, indices, BOXES)
+    grids = read(encoder, feats, indices, BOXES)
     expected = read_by_loops(encoder, feats, indices, BOXES)
     assert {level_of(b, 8) for b in BOXES.tolist()} == {0, 1, 2, 3, 4}
-    torch.testing.assert_close(read.double(), expected, atol=1e-5, rtol=0)
-    assert not read[7].any()  # far outside
+    torch.testing.assert_close(grids.double(), expected, atol=1e-5, rtol=0)
+    assert not grids[7].any()  # far outside
 
 
 @pytest.mark.parametrize(
@@ -129,8 +135,8 @@ def test_the_loops_could_tell(spoil):
     indices = torch.arange(len(BOXES)) % 2
     expected = read_by_loops(encoder, feats, indices, BOXES)
     spoil(encoder)
-    read = encoder.read(feats, indices, BOXES)
-    assert (read.double() - expected).abs().max() > 0.1
+    grids = read(encoder, feats, indices, BOXES)
+    assert (grids.double() - expected).abs().max() > 0.1
 
 
 @pytest.mark.parametrize('samples', [1, 2])
@@ -142,9 +148,9 @@ def test_values_and_gradients_are_roi_aligns(samples):
     indices = torch.randint(0, 2, (300,))
     levels = torch.tensor([level_of(b, 8) for b in boxes.tolist()])
     assert torch.equal(levels, levels_by_size(boxes, 8, 5))
-    read = encoder.read(feats, indices, boxes)
-    weight = torch.randn_like(read)
-    grads = torch.autograd.grad((read * weight).sum(), feats)
+    grids = read(encoder, feats, indices, boxes)
+    weight = torch.randn_like(grids)
+    grads = torch.autograd.grad((grids * weight).sum(), feats)
     for level, (feat, grad) in enumerate(zip(feats, grads)):
         (of_level,) = (levels == level).nonzero(as_tuple=True)
         assert len(of_level) > 2
@@ -152,7 +158,9 @@ def test_values_and_gradients_are_roi_aligns(samples):
         expected = roi_align(
             feat, rois, (7, 7), 1 / STRIDES[level], samples, 'avg', True
         )
-        torch.testing.assert_close(read[of_level], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            grids[of_level], expected, atol=1e-4, rtol=0
+        )
         reference = torch.autograd.grad(
             (expected * weight[of_level]).sum(), feat
         )[0]
@@ -168,7 +176,7 @@ def test_a_vector_is_made_of_its_own_grid_alone(num_convs):
     assert codes.shape == (len(BOXES), encoder.out_channels)
     assert owners.tolist() == list(range(len(BOXES)))
     for box, code in zip(BOXES, codes):
-        x = encoder.read(feats, indices[:1], box[None])
+        x = read(encoder, feats, indices[:1], box[None])
         for layer in encoder.convs:
             x = F.conv2d(x, layer.conv.weight, padding=1)
             x = F.group_norm(x, 8, layer.gn.weight, layer.gn.bias).relu()
@@ -176,15 +184,43 @@ def test_a_vector_is_made_of_its_own_grid_alone(num_convs):
         torch.testing.assert_close(code, expected.clamp(min=0))
 
 
+def test_the_fine_map_is_read_at_the_same_places_and_added():
+    encoder = box_grid(fine_channels=5, num_convs=0)
+    feats, fine = pyramid(SIZES), torch.randn(2, 5, 30, 34)
+    indices = torch.arange(len(BOXES)) % 2
+    seen = []
+    encoder.convs.register_forward_hook(lambda *args: seen.append(args[2]))
+    encoder([*feats, fine], indices, indices, BOXES)
+    rois = torch.cat([indices[:, None].float(), BOXES], dim=1)
+    sampled = roi_align(fine, rois, (7, 7), 1 / 4, 1, 'avg', True)
+    expected = read(encoder, feats, indices, BOXES)
+    expected = expected + encoder.lateral(sampled)
+    torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match='fine_channels=5 must be 6, as the'):
+        encoder([*feats, torch.randn(2, 6, 30, 34)], indices, indices, BOXES)
+
+
+def test_a_model_gives_its_mask_head_the_backbones_first_map():
+    model = build_model(BOX_CONFIG).eval()
+    seen = []
+    model.backbone.register_forward_hook(lambda *args: seen.extend(args[2]))
+    with torch.no_grad():
+        feats = model.extract_feat(torch.randn(1, 3, 64, 96))
+    assert feats[-1] is seen[0] and feats[-1].shape == (1, 32, 16, 24)
+    assert len(model.levels(feats)) == len(feats) - 1 == 5
+
+
 def test_boxes_that_are_no_numbers_read_nothing_and_harm_no_others():
     encoder, feats = box_grid(), pyramid(SIZES)
     bad = torch.tensor([[NAN] * 4, [10, NAN, 60, 60], [-INF, -INF, INF, INF]])
     both = torch.cat([bad, BOXES])
-    read = encoder.read(feats, torch.zeros(len(both), dtype=torch.long), both)
-    assert not read[:3].any()
-    alone = encoder.read(feats, torch.zeros(len(BOXES)).long(), BOXES)
-    assert torch.equal(read[3:], alone)
-    read.sum().backward()
+    grids = read(
+        encoder, feats, torch.zeros(len(both), dtype=torch.long), both
+    )
+    assert not grids[:3].any()
+    alone = read(encoder, feats, torch.zeros(len(BOXES)).long(), BOXES)
+    assert torch.equal(grids[3:], alone)
+    grids.sum().backward()
     assert all(feat.grad.isfinite().all() for feat in feats)
 
 
@@ -256,6 +292,14 @@ def head():
 
 
 FEATS = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
+
+
+def maps(batch):
+    """The pyramid and the fine map of 128 x 128 pixels."""
+    feats = [torch.randn(batch, 64, *size) for size in FEATS]
+    return [*feats, torch.randn(batch, 32, 32, 32)]
+
+
 OBJECTS = [[24.0, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
 META = dict(pad_shape=(128, 128))
 
@@ -290,7 +334,7 @@ def test_masks_are_read_at_the_boxes_and_put_into_the_frames(head):
     """Of detections at another size than the network's input."""
     head.frame = 1.2
     torch.manual_seed(0)
-    feats = [torch.randn(2, 64, *size) for size in FEATS]
+    feats = maps(2)
     one = sample([], [])
     one.set_metainfo(dict(ori_shape=(256, 64), scale_factor=(2.0, 0.5)))
     boxes = torch.tensor([[10.0, 40, 40, 160], [2, 8, 60, 90]])
@@ -322,7 +366,7 @@ def test_objects_without_a_mask_train_none(head):
     """Their boxes train, so they are among the ground truth."""
     image = sample(OBJECTS, [0, 3, 5])
     image.gt_instances.masks.masks[1] = 0
-    feats = [torch.randn(1, 64, *size) for size in FEATS]
+    feats = maps(1)
     chosen = head.positives(image.gt_instances, META, feats)
     assert set(chosen.labels.tolist()) == {0, 5}
     image.gt_instances.masks.masks[:] = 0

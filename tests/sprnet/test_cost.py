@@ -98,6 +98,14 @@ def objects(large, small=0, classes=6):
     return sample(boxes.tolist(), [i % classes for i in range(large + small)])
 
 
+def maps(head, batch=1):
+    """What an SPRHead of the shapes reads: a pyramid, and the backbone's
+    first map if it asks for that."""
+    feats = pyramid(LEVELS, batch, channels=64)
+    fine = head.encoder.fine_channels
+    return [*feats, torch.randn(batch, fine, 32, 32)] if fine else feats
+
+
 @pytest.fixture(params=READING)
 def reads(request):
     return request.param
@@ -110,6 +118,7 @@ def test_the_mask_branch_convolves_no_map(reads):
         spr_head().encoder.convs[1](feats[0]).sum().backward()
     assert dense.convolved == {LEVELS[0]}, 'this could tell'
     head = spr_head(reads=reads)
+    feats = maps(head)
     with Made() as made:
         head.loss(feats, [objects(16)])['loss_mask'].backward()
         head.predict(feats, [sample([], [])], [detections(head)])
@@ -119,7 +128,7 @@ def test_the_mask_branch_convolves_no_map(reads):
 
 def in_prediction(num_classes, reads):
     head = spr_head(num_classes, reads)
-    feats = pyramid(LEVELS, 1, channels=64)
+    feats = maps(head)
     with torch.no_grad(), Made() as made:
         head.predict(feats, [sample([], [])], [detections(head)])
     return made
@@ -127,7 +136,7 @@ def in_prediction(num_classes, reads):
 
 def in_loss(num_classes, reads):
     head = spr_head(num_classes, reads)
-    feats = pyramid(LEVELS, 1, channels=64)
+    feats = maps(head)
     with Made() as made:
         head.loss(feats, [objects(16, classes=num_classes)])
     return made
@@ -203,7 +212,7 @@ def test_patches_are_hardly_larger_than_their_boxes():
 def in_training(annotated, reads='pixels'):
     """What the loss and its gradients make, and how many masks train."""
     head = spr_head(reads=reads)
-    feats = pyramid(LEVELS, batch=1, channels=64)
+    feats = maps(head)
     head.sampler.max_pixels = head.sampler.max_boxes = 30
     pixels = []
     head.register_forward_hook(lambda m, args, out: pixels.append(len(out)))

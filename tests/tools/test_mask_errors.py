@@ -1,7 +1,10 @@
+import copy
+
 import numpy as np
+import pytest
 import torch
 from helpers import SHAPES_CONFIG, build_model, sample
-from mask_errors import main, match, shapes_and_boxes
+from mask_errors import main, match, shapes_and_frames
 from mmengine.structures import InstanceData
 
 from projects.sprnet.pasting import paste_masks
@@ -30,12 +33,15 @@ def test_a_detection_is_of_the_object_of_its_class_that_it_overlaps():
     assert len(matched) == len(index) == 0
 
 
-def test_true_shapes_in_true_boxes_are_the_annotated_masks():
+@pytest.mark.parametrize('frame', [1.0, 1.2])
+def test_true_shapes_in_true_boxes_are_the_annotated_masks(frame):
     predicted = torch.zeros(4, 32, 32)
-    ways = shapes_and_boxes(predicted, FOUND, GT.gt_instances)
+    head = build_model(**{'mask_head.frame': frame}).mask_head
+    ways = shapes_and_frames(head, predicted, FOUND, GT.gt_instances)
+    frames = head.frames(FOUND.bboxes)
     assert torch.equal(ways['as tested'][0], predicted)
-    assert torch.equal(ways['as tested'][1], FOUND.bboxes)
-    assert torch.equal(ways['true shape'][1], FOUND.bboxes)
+    assert torch.equal(ways['as tested'][1], frames)
+    assert torch.equal(ways['true shape'][1], frames)
     assert torch.equal(ways['true box'][0], predicted)
     pasted = paste_masks(*ways['both true'], 128, 128, 0.5).numpy()
     for n, instance in ((0, 1), (2, 2)):
@@ -45,6 +51,13 @@ def test_true_shapes_in_true_boxes_are_the_annotated_masks():
     assert not pasted[[1, 3]].any()
     shifted = paste_masks(*ways['true shape'], 128, 128, 0.5).numpy()[2]
     assert np.array_equal(shifted[4:, 4:], pasted[2][:-4, :-4])
+
+
+def test_an_object_without_a_mask_is_no_detections():
+    gt = copy.deepcopy(GT.gt_instances)
+    gt.masks.masks[1] = 0
+    matched, index = match(FOUND, gt)
+    assert matched.tolist() == [2] and index.tolist() == [2]
 
 
 def test_prints_a_line_of_each_way(shapes, tmp_path, monkeypatch, capsys):

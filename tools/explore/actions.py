@@ -17,7 +17,6 @@ from positive_pixels import rule
 from torch import nn
 
 from projects.sprnet import BoxGrid, OverlapPixelSampler
-from projects.sprnet.pyramid import pyramid_sizes
 
 from .drawing import (
     draw_anchors,
@@ -186,7 +185,7 @@ class Actions:
         view, (x, y) = visit.view, visit.click
         scale_x, scale_y = view.meta['scale_factor']
         pixels = pixels_under(
-            view.anchors, pyramid_sizes(view.feats), x * scale_x, y * scale_y
+            view.anchors, view.sizes, x * scale_x, y * scale_y
         )
         levels = []
         for held, training in zip(

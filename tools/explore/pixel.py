@@ -9,7 +9,7 @@ from mmdet.structures.bbox import scale_boxes
 from torch import Tensor, nn
 
 from projects.sprnet import BoxGrid
-from projects.sprnet.pyramid import Sizes, locate, pyramid_sizes
+from projects.sprnet.pyramid import Sizes, locate
 
 from .view import View
 
@@ -85,7 +85,7 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
     points = frames.new_zeros(len(pixels), 0, 2)
     if isinstance(head.encoder, BoxGrid):
         points = head.encoder.points(frames)
-    levels, rows, columns = locate(pixels, pyramid_sizes(view.feats))
+    levels, rows, columns = locate(pixels, view.sizes)
     scale = np.tile(view.meta['scale_factor'], 2)
     held = []
     for n, level in enumerate(levels.tolist()):

@@ -19,6 +19,7 @@ from projects.sprnet.pixels import (
     candidate_pixels,
     predict_boxes_and_pixels,
 )
+from projects.sprnet.pyramid import Sizes, pyramid_sizes
 
 SIDES = 800, 1280  # least and most of a shown image's long side, in pixels
 LEAST = -80.0  # a logit whose sigmoid is still above 0
@@ -34,7 +35,8 @@ class View(NamedTuple):
     image: np.ndarray  # (H, W, 3) uint8 RGB, as shown
     scale: float  # of the shown image to the original one
     meta: dict  # the input's meta information
-    feats: List[Tensor]  # pyramid, (1, C, H_l, W_l)
+    feats: List[Tensor]  # that the mask head reads, (1, C, H_l, W_l)
+    sizes: Sizes  # of the pyramid's levels
     anchors: Tensor  # (L, A, 4) of the mask head, of each pixel
     pixels: InstanceData  # (L,) see :func:`best_of_pixels`
     found: InstanceData  # detections, with ``maps`` (n, S, S) in 0..1 that
@@ -112,6 +114,7 @@ def look(model: nn.Module, gates: list, item: dict, image: np.ndarray) -> View:
         *shown(image),
         meta,
         list(feats),
+        pyramid_sizes(model.levels(feats)),
         mask_head.anchors(feats, meta),
         best_of_pixels(head, outs, meta),
         found.cpu(),

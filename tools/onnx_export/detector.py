@@ -145,7 +145,8 @@ class TraceableSPRNet(nn.Module):
         head, mask_head = self.detector.bbox_head, self.detector.mask_head
         cfg = head.test_cfg
         feats = self.detector.extract_feat(images)
-        found = candidates(head, *head(feats), image_shapes)
+        levels = self.detector.levels(feats)
+        found = candidates(head, *head(levels), image_shapes)
         boxes, scores = found.boxes, found.scores
         if cfg.get('min_bbox_size', -1) == 0:
             areas = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)

@@ -1,7 +1,7 @@
 # The demo's detector, and masks that are read where their boxes are
 _base_ = [
     '../sprnet_r18_gfpn_demo_shapes.py',
-    '../_base_/models/box_encoder.py',
+    '../_base_/models/box_encoder_r18.py',
 ]
 model = dict(type='FrozenSPRNet', mask_head=_base_.read_at_the_box)
 load_from = 'work_dirs/demo/epoch_9.pth'
