@@ -197,7 +197,8 @@ def decoded(model):
     head = model.bbox_head
     with torch.no_grad():
         torch.manual_seed(1)
-        deltas = head(model.extract_feat(torch.randn(1, 3, *SIZE)))[1]
+        feats = model.extract_feat(torch.randn(1, 3, *SIZE))
+        deltas = head(model.levels(feats))[1]
     sizes = [d.shape[2:] for d in deltas]
     priors = head.prior_generator.grid_priors(sizes, device='cpu')
     deltas = [d[0].permute(1, 2, 0).reshape(-1, 4) for d in deltas]

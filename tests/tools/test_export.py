@@ -152,7 +152,9 @@ def predictions(detector, images, image_shapes):
     return [one.pred_instances for one in found]
 
 
-def assert_same(outputs, expected, image_shapes, frames=lambda boxes: boxes):
+def assert_same(
+    outputs, expected, image_shapes, frames=lambda boxes: boxes, least=0.99
+):
     """A graph's outputs are the detections of each image."""
     image_index, boxes, scores, labels, maps = map(np.asarray, outputs)
     assert sorted(image_index) == image_index.tolist()
@@ -169,7 +171,7 @@ def assert_same(outputs, expected, image_shapes, frames=lambda boxes: boxes):
         assert found.detections == len(theirs)
         assert found.box < 1e-2
         assert found.score < 1e-5
-        assert found.mask_iou > 0.99
+        assert found.mask_iou > least
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,11 @@ def test_batches_and_sizes(session, detector, shapes_of_images):
     assert all(len(one) > 5 for one in expected)
     inputs = dict(images=images.numpy(), image_shapes=image_shapes.numpy())
     outputs = session.run(None, inputs)
+    # Untrained, what a grid reads hardly varies, and normalisation enlarges
+    # the last bits: one pixel of a mask of 40 may change.
+    least = 0.97 if detector.mask_head.encoder.fine_channels else 0.99
     frames = detector.mask_head.frames
-    assert_same(outputs, expected, image_shapes, frames)
+    assert_same(outputs, expected, image_shapes, frames, least)
 
 
 def test_images_without_detections(session, detector):
@@ -285,7 +290,7 @@ def refusal(monkeypatch, capsys, *words):
 
 
 def test_a_file_of_other_weights_is_not_accepted(
-    exported, checkpoint, options, monkeypatch, capsys, tmp_path
+    exported, config, checkpoint, options, monkeypatch, capsys, tmp_path
 ):
     def spoiled(detector, config, path):
         """The exported file with masks turned inside out."""
@@ -301,7 +306,7 @@ def test_a_file_of_other_weights_is_not_accepted(
 
     monkeypatch.setattr(onnx_export.graph, 'export', spoiled)
     out = tmp_path / 'spoiled.onnx'
-    words = (SHAPES_CONFIG, checkpoint, out, '--number', '1', *options)
+    words = (config, checkpoint, out, '--number', '1', *options)
     message = refusal(monkeypatch, capsys, *words)
     assert f'{out} is written, but' in message and out.exists()
 
@@ -416,7 +421,7 @@ def test_what_pytorch_does_not_export(detector, monkeypatch, tmp_path):
 
 
 def test_wrong_input_ends_in_a_sentence(
-    checkpoint, options, shapes, monkeypatch, capsys, tmp_path
+    config, checkpoint, options, shapes, monkeypatch, capsys, tmp_path
 ):
     def said(*words):
         return refusal(monkeypatch, capsys, *words, *options)
@@ -425,13 +430,13 @@ def test_wrong_input_ends_in_a_sentence(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo_model, 'WORK_DIR', tmp_path)
     assert 'run `make demo` first' in refusal(monkeypatch, capsys)
-    assert 'CONFIG needs a CHECKPOINT' in said(SHAPES_CONFIG)
-    assert 'nowhere.pth does not exist' in said(SHAPES_CONFIG, 'nowhere.pth')
+    assert 'CONFIG needs a CHECKPOINT' in said(config)
+    assert 'nowhere.pth does not exist' in said(config, 'nowhere.pth')
     text = tmp_path / 'text.jpg'
     text.write_text('no image')
-    words = SHAPES_CONFIG, checkpoint, out, '--images', text
+    words = config, checkpoint, out, '--images', text
     assert f'no images: {text}' in said(*words)
-    words = (SHAPES_CONFIG, checkpoint, out, *options)
+    words = (config, checkpoint, out, *options)
     resize = 'test_dataloader.dataset.pipeline.1.keep_ratio=False'
     found = refusal(monkeypatch, capsys, *words, resize)
     assert 'only with a Resize of keep_ratio=True' in found
@@ -442,7 +447,7 @@ def test_wrong_input_ends_in_a_sentence(
     monkeypatch.setattr(
         export, 'find_spec', lambda name: None if name == 'onnx' else name
     )
-    found = said(SHAPES_CONFIG, checkpoint, out)
+    found = said(config, checkpoint, out)
     assert 'not installed: onnx; pip install -r' in found
     assert not out.exists()
 

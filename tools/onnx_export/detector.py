@@ -163,8 +163,12 @@ class TraceableSPRNet(nn.Module):
         boxes, scores, labels, pixels = (
             field[image_index, places] for field in found
         )
-        codes = mask_head.encoder(
-            feats, image_index, pixels, mask_head.frames(boxes)
-        )
+        frames = mask_head.frames(boxes)
+        # One more than there are: ONNX has no group norm of nothing.
+        padded = [
+            torch.cat([field, field.new_zeros(1, *field.shape[1:])])
+            for field in (image_index, pixels, frames)
+        ]
+        codes = mask_head.encoder(feats, *padded)[:-1]
         logits = mask_head.decoder.one_each(codes, labels)
         return image_index, boxes, scores, labels, logits.sigmoid()
