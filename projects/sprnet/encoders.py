@@ -20,6 +20,7 @@ from .pyramid import (
     bilinear_rows,
     flatten_pyramid,
     pyramid_sizes,
+    sample_map,
     window_rows,
 )
 
@@ -354,26 +355,12 @@ class BoxGrid(Encoder):
         pixels: Tensor,
         boxes: Tensor,
     ) -> Tensor:
-        """As :meth:`Encoder.forward`.
-
-        Raises:
-            ValueError: A first map of other than ``fine_channels`` channels.
-        """
+        """As :meth:`Encoder.forward`."""
         feats, fine = feats[: len(self.strides)], feats[len(self.strides) :]
-        levels = levels_by_size(boxes, self.finest_scale, len(feats))
-        grid = self.read(feats, self.strides, batch_indices, levels, boxes)
+        grid = self.read(feats, batch_indices, boxes)
         if self.fine_channels:
-            (first,) = fine
-            if first.shape[1] != self.fine_channels:
-                raise ValueError(
-                    f'{type(self).__name__}: fine_channels='
-                    f'{self.fine_channels} must be {first.shape[1]}, as the '
-                    "backbone's first map"
-                )
-            only = torch.zeros_like(levels)
-            stride = [(self.fine_stride, self.fine_stride)]
             grid = grid + self.lateral(
-                self.read(fine, stride, batch_indices, only, boxes)
+                self.read_fine(*fine, batch_indices, boxes)
             )
         return self.linear(self.convs(grid).flatten(1)).relu()
 
@@ -386,41 +373,52 @@ class BoxGrid(Encoder):
         return grid_points(boxes, self.grid_size * self.samples)
 
     def read(
-        self,
-        feats: Sequence[Tensor],
-        strides: Sequence[Tuple[int, int]],
-        batch_indices: Tensor,
-        levels: Tensor,
-        boxes: Tensor,
+        self, feats: Sequence[Tensor], batch_indices: Tensor, boxes: Tensor
     ) -> Tensor:
-        """Read the grids of boxes.
+        """Read the pyramid in boxes, each on its own level.
 
         Args:
             feats: (N, C, H_l, W_l) of every level.
-            strides: horizontal and vertical one of each level.
             batch_indices: (P,) the image of each box.
-            levels: (P,) the level of each.
             boxes: (P, 4) in pixels of the input.
 
         Returns:
             (P, C, grid_size, grid_size).
         """
+        levels = levels_by_size(boxes, self.finest_scale, len(feats))
+        strides = boxes.new_tensor(self.strides)[levels, None]
         rows, weights = bilinear_rows(
             batch_indices,
             levels,
-            self.points(boxes) / boxes.new_tensor(strides)[levels, None] - 0.5,
+            self.points(boxes) / strides - 0.5,
             pyramid_sizes(feats),
         )
         flat = flatten_pyramid(feats)
-        rows, weights = (self._by_cell(x) for x in (rows, weights))
-        taps = flat.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-        weights = weights[..., None, :].to(taps) / self.samples**2
-        values = (weights.flatten(0, 1) @ taps.flatten(0, 1))[:, 0]
-        side = self.grid_size
-        return values.view(-1, side, side, flat.shape[1]).permute(0, 3, 1, 2)
+        taps = flat.index_select(0, rows.flatten()).unflatten(0, (-1, 4))
+        values = weights.flatten(0, 1)[:, None].to(taps) @ taps
+        samples = (self.grid_size * self.samples) ** 2
+        values = values.view(-1, samples, flat.shape[1])
+        return self._cells(values.transpose(1, 2))
 
-    def _by_cell(self, taps: Tensor) -> Tensor:
-        """(P, M, 4) of all samples -> (P, cells, 4 * samples ** 2)."""
+    def read_fine(
+        self, fine: Tensor, batch_indices: Tensor, boxes: Tensor
+    ) -> Tensor:
+        """Read the backbone's first map (N, C, H, W) in boxes, otherwise as
+        :meth:`read`.
+
+        Raises:
+            ValueError: A map of other than ``fine_channels`` channels.
+        """
+        if fine.shape[1] != self.fine_channels:
+            raise ValueError(
+                f'{type(self).__name__}: fine_channels={self.fine_channels} '
+                f"must be {fine.shape[1]}, as the backbone's first map"
+            )
+        points = self.points(boxes) / self.fine_stride - 0.5
+        return self._cells(sample_map(fine, batch_indices, points))
+
+    def _cells(self, values: Tensor) -> Tensor:
+        """(P, C, M) of all samples -> (P, C, grid_size, grid_size)."""
         cells, samples = self.grid_size, self.samples
-        taps = taps.unflatten(1, (cells, samples, cells, samples))
-        return taps.transpose(2, 3).flatten(3).flatten(1, 2)
+        values = values.unflatten(2, (cells, samples, cells, samples))
+        return values.mean(dim=(3, 5))

@@ -8,6 +8,7 @@ row by row. That is also the order of MMDetection's anchors.
 from typing import List, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Sizes = Sequence[Tuple[int, int]]  # (H_l, W_l) of every level
@@ -115,6 +116,41 @@ def bilinear_rows(
     rows = rows[..., :, None] + columns[..., None, :]
     weights = down[..., :, None] * across[..., None, :]
     return rows.flatten(2), weights.flatten(2)
+
+
+def sample_map(
+    images: Tensor, batch_indices: Tensor, points: Tensor
+) -> Tensor:
+    """Bilinear samples of one map of each image, which is not copied.
+
+    The border is that of :func:`bilinear_rows`.
+
+    Args:
+        images: (N, C, H, W).
+        batch_indices: (P,) image of each instance.
+        points: (P, M, 2) as (x, y), in pixels of the map, as for
+            :func:`bilinear_rows`.
+
+    Returns:
+        (P, C, M), in single precision at least.
+    """
+    tall = images.transpose(0, 1).flatten(1, 2)[None]  # one below the other
+    height, width = _table(pyramid_sizes([images]), batch_indices)[0]
+    sides = torch.stack([width, height])
+    whole = _table(pyramid_sizes([tall]), batch_indices)[0].flip(0)
+    inside = ((points >= -1) & (points <= sides)).all(dim=-1)
+    places = points.nan_to_num().clamp(min=0).minimum((sides - 1).to(points))
+    first_row = torch.stack([0 * batch_indices, batch_indices * height], dim=1)
+    places = places + first_row[:, None]
+    grid = (2 * places + 1) / whole - 1
+    dtype = torch.promote_types(images.dtype, torch.float32)
+    sampled = F.grid_sample(
+        tall.to(dtype),
+        grid[None].to(dtype),
+        padding_mode='border',
+        align_corners=False,
+    )
+    return sampled[0].transpose(0, 1) * inside[:, None]
 
 
 def _neighbours(places: Tensor, length: Tensor) -> Tuple[Tensor, Tensor]:

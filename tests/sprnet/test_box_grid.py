@@ -92,12 +92,6 @@ def read_by_loops(encoder, feats, batch_indices, boxes):
     return grids.unflatten(2, (side, side))
 
 
-def read(encoder, feats, batch_indices, boxes):
-    """The grids of a pyramid's levels."""
-    levels = levels_by_size(boxes, encoder.finest_scale, len(feats))
-    return encoder.read(feats, encoder.strides, batch_indices, levels, boxes)
-
-
 def box_grid(**options):
     torch.manual_seed(0)
     options = dict(in_channels=6, out_channels=10, finest_scale=8, **options)
@@ -109,7 +103,7 @@ def test_reads_what_loops_read(grid_size, samples):
     encoder = box_grid(grid_size=grid_size, samples=samples)
     feats = pyramid(SIZES)
     indices = torch.arange(len(BOXES)) % 2
-    grids = read(encoder, feats, indices, BOXES)
+    grids = encoder.read(feats, indices, BOXES)
     expected = read_by_loops(encoder, feats, indices, BOXES)
     assert {level_of(b, 8) for b in BOXES.tolist()} == {0, 1, 2, 3, 4}
     torch.testing.assert_close(grids.double(), expected, atol=1e-5, rtol=0)
@@ -135,7 +129,7 @@ def test_the_loops_could_tell(spoil):
     indices = torch.arange(len(BOXES)) % 2
     expected = read_by_loops(encoder, feats, indices, BOXES)
     spoil(encoder)
-    grids = read(encoder, feats, indices, BOXES)
+    grids = encoder.read(feats, indices, BOXES)
     assert (grids.double() - expected).abs().max() > 0.1
 
 
@@ -148,7 +142,7 @@ def test_values_and_gradients_are_roi_aligns(samples):
     indices = torch.randint(0, 2, (300,))
     levels = torch.tensor([level_of(b, 8) for b in boxes.tolist()])
     assert torch.equal(levels, levels_by_size(boxes, 8, 5))
-    grids = read(encoder, feats, indices, boxes)
+    grids = encoder.read(feats, indices, boxes)
     weight = torch.randn_like(grids)
     grads = torch.autograd.grad((grids * weight).sum(), feats)
     for level, (feat, grad) in enumerate(zip(feats, grads)):
@@ -176,7 +170,7 @@ def test_a_vector_is_made_of_its_own_grid_alone(num_convs):
     assert codes.shape == (len(BOXES), encoder.out_channels)
     assert owners.tolist() == list(range(len(BOXES)))
     for box, code in zip(BOXES, codes):
-        x = read(encoder, feats, indices[:1], box[None])
+        x = encoder.read(feats, indices[:1], box[None])
         for layer in encoder.convs:
             x = F.conv2d(x, layer.conv.weight, padding=1)
             x = F.group_norm(x, 8, layer.gn.weight, layer.gn.bias).relu()
@@ -193,7 +187,7 @@ def test_the_fine_map_is_read_at_the_same_places_and_added():
     encoder([*feats, fine], indices, indices, BOXES)
     rois = torch.cat([indices[:, None].float(), BOXES], dim=1)
     sampled = roi_align(fine, rois, (7, 7), 1 / 4, 1, 'avg', True)
-    expected = read(encoder, feats, indices, BOXES)
+    expected = encoder.read(feats, indices, BOXES)
     expected = expected + encoder.lateral(sampled)
     torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match='fine_channels=5 must be 6, as the'):
@@ -214,11 +208,9 @@ def test_boxes_that_are_no_numbers_read_nothing_and_harm_no_others():
     encoder, feats = box_grid(), pyramid(SIZES)
     bad = torch.tensor([[NAN] * 4, [10, NAN, 60, 60], [-INF, -INF, INF, INF]])
     both = torch.cat([bad, BOXES])
-    grids = read(
-        encoder, feats, torch.zeros(len(both), dtype=torch.long), both
-    )
+    grids = encoder.read(feats, torch.zeros(len(both), dtype=torch.long), both)
     assert not grids[:3].any()
-    alone = read(encoder, feats, torch.zeros(len(BOXES)).long(), BOXES)
+    alone = encoder.read(feats, torch.zeros(len(BOXES)).long(), BOXES)
     assert torch.equal(grids[3:], alone)
     grids.sum().backward()
     assert all(feat.grad.isfinite().all() for feat in feats)
