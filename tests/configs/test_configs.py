@@ -52,6 +52,9 @@ def small(config, data_root):
     if cfg.model.backbone.type == 'ResNet' and cfg.model.backbone.depth > 34:
         cfg.model.backbone.base_channels = 8
         cfg.model.neck.in_channels = [32, 64, 128, 256]
+        encoder = cfg.model.get('mask_head', {}).get('encoder', {})
+        if encoder.get('fine_channels'):
+            encoder.fine_channels = 32
     heads = [cfg.model.get('bbox_head')]
     if 'roi_head' in cfg.model:
         heads = [cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head]

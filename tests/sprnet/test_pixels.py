@@ -85,7 +85,9 @@ def test_no_more_than_max_pixels_chosen_at_random():
     assert len(everything) > 20
     choices = set()
     for _ in range(5):
-        pixels, instances = (t.tolist() for t in sampler(anchors, boxes))
+        chosen = sampler(anchors, boxes)
+        assert torch.equal(chosen.boxes, boxes[chosen.instances])
+        pixels, instances = (t.tolist() for t in chosen[:2])
         assert len(set(pixels)) == 10
         assert all(everything[p] == i for p, i in zip(pixels, instances))
         choices.add(tuple(sorted(pixels)))
@@ -99,7 +101,7 @@ def test_every_object_keeps_its_best_pixel():
     )
     alone = OverlapPixelSampler()(anchors, boxes)
     assert set(alone[1].tolist()) == {0}
-    pixels, instances = EveryObjectPixelSampler()(anchors, boxes)
+    pixels, instances, _ = EveryObjectPixelSampler()(anchors, boxes)
     assert pixels[:-2].tolist() == alone[0].tolist()
     assert instances.tolist() == alone[1].tolist() + [1, 2]
     for pixel, instance in zip(pixels[-2:].tolist(), (1, 2)):
@@ -111,10 +113,8 @@ def test_every_object_keeps_its_best_pixel():
 
 
 def test_every_object_sampler_without_objects():
-    pixels, instances = EveryObjectPixelSampler()(
-        anchors_per_pixel(), torch.zeros(0, 4)
-    )
-    assert len(pixels) == len(instances) == 0
+    samples = EveryObjectPixelSampler()(anchors_per_pixel(), torch.zeros(0, 4))
+    assert [len(field) for field in samples] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
