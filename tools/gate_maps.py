@@ -29,9 +29,6 @@ from figures import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a gate of Table 1 can yield; a square has no upper end.
-RANGES = dict(sigmoid=(0, 1), tanh=(-1, 1), relu_tanh=(0, 1), square=(0, None))
-
 
 class Merge(NamedTuple):
     """The scores of one merge, their mean over channels."""
@@ -65,17 +62,6 @@ def find_gates(model) -> List:
     if not gates:
         raise ValueError(f'{type(neck).__name__} has no gates; GFPN does')
     return gates
-
-
-def gate_range(gate) -> Tuple[float, float]:
-    """The least and the largest score of a gate, None where there is none."""
-    from projects.sprnet.gfpn import GATE_FUNCTIONS
-
-    return next(
-        RANGES[name]
-        for name, kind in GATE_FUNCTIONS.items()
-        if kind.function is gate.function
-    )
 
 
 @contextmanager
@@ -189,7 +175,7 @@ def main() -> None:
         model = load_model(
             load_config(args.config, {}), args.checkpoint, args.device
         )
-        limits = gate_range(find_gates(model)[0])
+        limits = find_gates(model)[0].limits
         args.out_dir.mkdir(parents=True, exist_ok=True)
         for file in files:
             figure = draw(

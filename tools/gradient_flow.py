@@ -57,10 +57,9 @@ def shortened(config: Config, args: argparse.Namespace, name: str) -> Config:
     config.log_processor.update(by_epoch=False, num_digits=6)
     config.default_hooks.logger.interval = args.interval
     config.default_hooks.checkpoint = None
-    config.custom_hooks = [
-        *config.get('custom_hooks', []),
-        dict(type='GradientFlowHook', interval=args.interval),
-    ]
+    config.default_hooks.gradient_flow = dict(
+        type='GradientFlowHook', interval=args.interval
+    )
     return config
 
 

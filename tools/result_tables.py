@@ -61,10 +61,10 @@ def _read_row(row: dict, table: dict, folder: Path) -> dict:
             )
     kinds = {_kind(metric) for metric in metrics}
     base = row.get('gain_over')
-    if base is not None and base not in range(len(table['rows'])):
+    if base is not None and base not in [r['labels'] for r in table['rows']]:
         raise ValueError(
-            f'table {table["table"]}, row {labels}: gain_over={base} is none '
-            f'of the {len(table["rows"])} rows before'
+            f'table {table["table"]}, row {labels}: gain_over={base} must be '
+            'the labels of a row above it'
         )
     configs = {}
     for data in row.keys() - ROW_KEYS:
@@ -154,7 +154,9 @@ def _row_cells(
     if data == 'coco':
         lines += _filled('difference', map(_difference, ours, row['paper']))
     if row['gain_over'] is not None:
-        base = table['rows'][row['gain_over']]
+        base = next(
+            r for r in table['rows'] if r['labels'] == row['gain_over']
+        )
         gains = map(
             _gain,
             ours,

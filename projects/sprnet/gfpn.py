@@ -1,4 +1,4 @@
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +12,22 @@ from .options import check
 
 
 class GateFunction(NamedTuple):
-    """What makes a gate of a score, and the score at which it is open."""
+    """Turns a score into a gate."""
 
     function: Callable[[Tensor], Tensor]
-    open_score: float
+    open_score: float  # the score at which the gate lets everything through
+    limits: Tuple[float, Optional[float]]  # of its values; None: no upper one
 
 
-# Table 1. "R - T" is read as ReLU of tanh. A sigmoid or tanh is exactly 1
-# nowhere: at these scores it is 0.9975 and 0.9951, and can still close.
+# Table 1. We read "R - T" as ReLU of tanh. Sigmoid and tanh reach 1 nowhere:
+# at these scores they are 0.9975 and 0.9951, and the gate can still close.
 GATE_FUNCTIONS = {
-    'sigmoid': GateFunction(torch.sigmoid, 6.0),
-    'tanh': GateFunction(torch.tanh, 3.0),
-    'square': GateFunction(torch.square, 1.0),
-    'relu_tanh': GateFunction(lambda score: torch.tanh(score).relu(), 3.0),
+    'sigmoid': GateFunction(torch.sigmoid, 6.0, (0, 1)),
+    'tanh': GateFunction(torch.tanh, 3.0, (-1, 1)),
+    'square': GateFunction(torch.square, 1.0, (0, None)),
+    'relu_tanh': GateFunction(
+        lambda score: torch.tanh(score).relu(), 3.0, (0, 1)
+    ),
 }
 GATE_INITS = ('learned', 'open')
 
@@ -45,7 +48,7 @@ class Gate(BaseModule):
 
     def __init__(self, channels: int, function: str, init: str) -> None:
         super().__init__()
-        self.function, self.open_score = GATE_FUNCTIONS[function]
+        self.function, self.open_score, self.limits = GATE_FUNCTIONS[function]
         self.init = init
         self.sep = DepthwiseSeparableConvModule(
             channels, channels, 3, padding=1, act_cfg=None

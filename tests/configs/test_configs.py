@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.fileio import load
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
 from shapes import CLASSES
 
 ALL = sorted(
@@ -172,8 +173,12 @@ def test_recipe_agrees_with_the_name(config):
     assert cfg.test_evaluator.type == 'CocoAPARMetric'
     assert cfg.test_evaluator == cfg.val_evaluator
     assert cfg.default_hooks.checkpoint.type == 'WholeCheckpointHook'
-    hooks = {hook.type for hook in cfg.custom_hooks}
-    assert hooks >= {'EpochSeedHook', 'FiniteLossHook'}
+    hooks = {hook.type for hook in cfg.default_hooks.values()}
+    assert hooks >= {'NumClassCheckHook', 'EpochSeedHook', 'FiniteLossHook'}
+    assert cfg.tta_model.type == 'MaskTTAModel'
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert loader.dataset.type == 'CheckedCocoDataset'
+    assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator.metric == (
         'bbox' if cfg.model.type == 'RetinaNet' else ['bbox', 'segm']
     )
@@ -294,3 +299,24 @@ def test_variants_are_options(options, check):
     cfg = Config.fromfile(CONFIGS / 'sprnet_r18_gfpn_shapes.py')
     cfg.merge_from_dict(dict(model=options))
     assert check(MODELS.build(cfg.model))
+
+
+def test_own_custom_hooks_leave_ours_in_place(tmp_path):
+    """As MMDetection's pages write them, they replace an inherited list."""
+    path = tmp_path / 'own.py'
+    path.write_text(
+        f"_base_ = '{CONFIGS}/sprnet_r18_gfpn_shapes.py'\n"
+        "custom_hooks = [dict(type='EMAHook')]\n"
+        f"work_dir = '{tmp_path}'\n"
+    )
+    cfg = Config.fromfile(path)
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    cfg.param_scheduler = None
+    hooks = {type(hook).__name__ for hook in Runner.from_cfg(cfg).hooks}
+    assert hooks >= {
+        'EMAHook',
+        'NumClassCheckHook',
+        'EpochSeedHook',
+        'FiniteLossHook',
+        'WholeCheckpointHook',
+    }

@@ -137,7 +137,7 @@ def train(shapes, work_dir, hooks=()):
     config.randomness = dict(seed=3)
     config.default_hooks.logger.interval = 1
     config.default_hooks.checkpoint = None
-    config.custom_hooks = [*config.custom_hooks, *hooks]
+    config.custom_hooks = hooks
     runner = Runner.from_cfg(config)
     runner.train()
     return runner, torch.get_rng_state()

@@ -111,7 +111,7 @@ def test_gate_maps_are_the_gates_scores(checkpoints, shapes):
 )
 def test_colour_bar_of_a_gate(gate, limits):
     model = build_model(**{'neck.gate': gate})
-    assert gate_maps.gate_range(gate_maps.find_gates(model)[0]) == limits
+    assert gate_maps.find_gates(model)[0].limits == limits
 
 
 def head_and_sample(**options):

@@ -228,7 +228,11 @@ def test_every_row_has_its_runs_figures(tool, tmp_path, data):
                             expected - figure, abs=0.051
                         )
             if 'gain_over' in row:
-                base = table['rows'][row['gain_over']]
+                (base,) = (
+                    one
+                    for one in table['rows']
+                    if one['labels'] == row['gain_over']
+                )
                 gains = lines.pop(0)
                 assert gains[at].startswith('gain over')
                 for i, metric in enumerate(table['metrics']):
@@ -379,7 +383,7 @@ MINE = """
   rows:
   - labels: [mine]
     coco: mine.py
-    gain_over: 1
+    gain_over: [Sigmoid]
 - table: wide
   title: Cells
   columns: [model, size]
@@ -413,7 +417,7 @@ def test_rows_and_tables_of_a_user(tool, tmp_path):
     [
         ('[mine]', '[a, b]', 'labels has 2 entries for the columns'),
         ('[12.3]', '[1, 2]', 'paper has 2 entries for the columns'),
-        ('gain_over: 1', 'gain_over: 9', 'gain_over=9 is none of the 5 rows'),
+        ('[Sigmoid]', '[Cubic]', "gain_over=['Cubic'] must be the labels"),
         ('mine.py', '{segm: mine.py}', "of ['segm'] for figures of ['bbox']"),
         ('  columns: [model, size]\n', '', "'columns' is missing"),
         ('- table: 1', '- [', 'mine.yml: '),

@@ -8,7 +8,7 @@ import cv2
 import gradio as gr
 import mmcv
 import numpy as np
-from gate_maps import draw, find_gates, gate_range
+from gate_maps import draw, find_gates
 from matplotlib.figure import Figure
 from mmdet.utils import get_test_pipeline_cfg
 from mmdet.visualization import DetLocalVisualizer, get_palette
@@ -240,7 +240,7 @@ class Actions:
             m._replace(extent=tuple(view.scale * side for side in m.extent))
             for m in view.merges
         ]
-        return draw(view.image, merges, gate_range(self.gates[0]))
+        return draw(view.image, merges, self.gates[0].limits)
 
     def notes(self) -> List[str]:
         """What has to be known of this model, in sentences."""

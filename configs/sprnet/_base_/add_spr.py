@@ -1,11 +1,11 @@
-# What a detector's config of MMDetection takes over to get masks; a config
-# that inherits both says which of its parts become these.
+# What a config of a one-stage detector takes over to predict masks. A config
+# that inherits both files says which of its own parts become these.
 _base_ = [
     './models/spr_head.py',
     './spr_runtime.py',
     './datasets/steps.py',
 ]
-# The anchors of the paper (3.3), around a head with others or none
+# The paper's anchors (3.3), for a head that has others or none
 paper_anchors = dict(
     type='AnchorGenerator',
     octave_base_scale=4,
@@ -13,17 +13,18 @@ paper_anchors = dict(
     ratios=[0.5, 1.0, 2.0],
     strides=[8, 16, 32, 64, 128],
 )
+checked_data = dict(dataset=dict(type='CheckedCocoDataset'))
 with_masks = dict(
     persistent_workers=False,
     worker_init_fn=dict(type='keep_epoch_seed'),
     dataset=dict(
+        type='CheckedCocoDataset',
         pipeline=[
             *_base_.load,
             dict(type='Resize', scale=(1333, 800), keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
             _base_.pack,
-        ]
+        ],
     ),
 )
 boxes_and_masks = dict(type='CocoAPARMetric', metric=['bbox', 'segm'])
-whole_checkpoints = dict(checkpoint=dict(type='WholeCheckpointHook'))

@@ -1,2 +1,4 @@
 _base_ = ['mmdet::_base_/default_runtime.py', './spr_runtime.py']
-default_hooks = dict(checkpoint=dict(type='WholeCheckpointHook'))
+custom_imports = _base_.spr_imports
+default_hooks = _base_.spr_hooks
+tta_model = _base_.spr_tta

@@ -4,6 +4,10 @@ model = dict(
     mask_head=dict(anchor_generator=_base_.paper_anchors, **_base_.spr_head),
 )
 train_dataloader = _base_.with_masks
+val_dataloader = _base_.checked_data
+test_dataloader = val_dataloader
 val_evaluator = _base_.boxes_and_masks
 test_evaluator = val_evaluator
-default_hooks = _base_.whole_checkpoints
+custom_imports = _base_.spr_imports
+default_hooks = _base_.spr_hooks
+tta_model = _base_.spr_tta
