@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .boxes import enlarged
 from .masks import mask_targets
-from .options import build_part, check, check_number
+from .options import build_part, check, check_number, check_whole
 from .pyramid import pyramid_sizes
 from .samplers import with_masks
 
@@ -72,6 +72,7 @@ class SPRHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         name = type(self).__name__
+        check_whole(name, num_classes=num_classes, in_channels=in_channels)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.anchor_generator = TASK_UTILS.build(anchor_generator)

@@ -1,11 +1,12 @@
 from typing import Any, Sequence, Tuple
 
 import torch
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors.single_stage_instance_seg import (
     SingleStageInstanceSegmentor,
 )
 from mmdet.registry import MODELS
-from mmdet.structures import OptSampleList, SampleList
+from mmdet.structures import DetDataSample, OptSampleList, SampleList
 from mmdet.utils import ConfigType
 from torch import Tensor
 
@@ -26,6 +27,18 @@ EQUAL = (
 )
 
 
+def boxes_only(sample: DetDataSample) -> DetDataSample:
+    """A training image without masks.
+
+    A stock detector is given none, and some assigners work otherwise when
+    they see some.
+    """
+    sample, objects = sample.clone(), sample.gt_instances.clone()
+    objects.pop('masks', None)
+    sample.gt_instances = objects
+    return sample
+
+
 @MODELS.register_module()
 class SPRNet(SingleStageInstanceSegmentor):
     """Instance segmentation around a stock one-stage detector, Figure 2.
@@ -41,7 +54,8 @@ class SPRNet(SingleStageInstanceSegmentor):
         kwargs: As of mmdet's ``SingleStageInstanceSegmentor``.
 
     Raises:
-        ValueError: Parts that do not fit each other.
+        ValueError: Parts that do not fit each other, or a box head whose
+            detections cannot be followed back to their pixels.
     """
 
     def __init__(
@@ -54,6 +68,14 @@ class SPRNet(SingleStageInstanceSegmentor):
             mask_head={**shared, **mask_head},
             **kwargs,
         )
+        head = self.bbox_head
+        if type(head).predict_by_feat is not BaseDenseHead.predict_by_feat:
+            raise ValueError(
+                f'{type(self).__name__}: bbox_head.type={type(head).__name__} '
+                'selects its detections in a way of its own, so that the '
+                'pixels behind them are unknown; a head must inherit '
+                "predict_by_feat from MMDetection's BaseDenseHead"
+            )
         for one, other in EQUAL:
             value, expected = self._part(one), self._part(other)
             if None not in (value, expected) and value != expected:
@@ -91,7 +113,9 @@ class SPRNet(SingleStageInstanceSegmentor):
             batch_data_samples: with ``gt_instances``.
         """
         feats = self.extract_feat(batch_inputs)
-        losses = self.bbox_head.loss(self.levels(feats), batch_data_samples)
+        losses = self.bbox_head.loss(
+            self.levels(feats), [boxes_only(s) for s in batch_data_samples]
+        )
         losses.update(self.mask_head.loss(feats, batch_data_samples))
         return losses
 

@@ -90,3 +90,57 @@ def test_a_pixel_is_the_one_that_scored_the_detection(pair, images):
                 centre = outs[2][level][n, 0, row, column].sigmoid()
                 expected = expected * centre
             torch.testing.assert_close(score, expected)
+
+
+ADDED = """
+_base_ = ['mmdet::{stock}', '{configs}/_base_/add_spr.py']
+model = dict(
+    type='SPRNet',
+    mask_head=dict(
+        anchor_generator=dict(_base_.paper_anchors, strides=[8, 16, 32]),
+        **_base_.spr_head,
+    ),
+)
+train_dataloader = _base_.with_masks
+val_dataloader = _base_.checked_data
+test_dataloader = val_dataloader
+val_evaluator = _base_.boxes_and_masks
+test_evaluator = val_evaluator
+custom_imports = _base_.spr_imports
+default_hooks = _base_.spr_hooks
+tta_model = _base_.spr_tta
+"""
+
+
+def added(folder, stock):
+    """A config of MMDetection that inherits add_spr.py."""
+    path = folder / 'own.py'
+    path.write_text(ADDED.format(stock=stock, configs=CONFIGS))
+    return Config.fromfile(path)
+
+
+def test_rtmdet_with_its_own_hooks_trains_its_boxes_as_without_masks(tmp_path):
+    config = added(tmp_path, 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    assert config.custom_hooks[0].type == 'EMAHook'
+    assert config.tta_model.type == 'MaskTTAModel'
+    config.model.backbone.norm_cfg = config.model.neck.norm_cfg = None
+    config.model.bbox_head.norm_cfg = dict(type='BN')
+    ours = build(config.model).train()
+    torch.manual_seed(2)
+    image, annotated = (
+        torch.randn(1, 3, 96, 128),
+        sample([[10, 10, 60, 60], [64, 30, 120, 90]], [0, 1], (96, 128)),
+    )
+    losses = ours.loss(image, [annotated])
+    assert losses['loss_mask'] > 0
+    assert 'masks' in annotated.gt_instances
+    del annotated.gt_instances.masks
+    boxes = ours.bbox_head.loss(ours.extract_feat(image), [annotated])
+    for name, loss in boxes.items():
+        assert torch.equal(sum(losses[name]), sum(loss)), name
+
+
+def test_a_head_whose_pixels_cannot_be_followed_is_refused(tmp_path):
+    config = added(tmp_path, 'yolox/yolox_tiny_8xb8-300e_coco.py')
+    with pytest.raises(ValueError, match='bbox_head.type=YOLOXHead selects'):
+        MODELS.build(config.model)
