@@ -3,9 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
+from support.helpers import ROOT
 
 
 @pytest.fixture(scope='session')

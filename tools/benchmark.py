@@ -37,13 +37,18 @@ import warnings
 from datetime import date
 from pathlib import Path
 
-from figures import (
+import torch
+from common.cli import (
     add_device,
     add_out_dir,
     at_least_one,
     one_sentence,
     parser_of,
 )
+from speed.machine import machine
+from speed.parts import Parts
+from speed.report import chart, page
+from speed.subjects import DEFAULT, MAIN
 
 PARTS = (
     'latency',
@@ -99,11 +104,6 @@ def report(text: str) -> None:
 
 def main() -> None:
     args = parse_args()
-    import torch
-    from speed.machine import machine
-    from speed.parts import Parts
-    from speed.report import chart, page
-    from speed.subjects import DEFAULT, MAIN
 
     warnings.simplefilter('ignore')
     device = torch.device(

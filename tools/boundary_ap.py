@@ -13,11 +13,10 @@ leaves out all other objects and detections. Computed by faster-coco-eval.
 import argparse
 import json
 from pathlib import Path
-from typing import Dict, List
 
 import numpy as np
+from common.cli import existing, one_sentence, parser_of
 from faster_coco_eval import COCO, COCOeval_faster
-from figures import existing, one_sentence, parser_of
 
 MEASURES = dict(segm='mask', boundary='boundary')
 COLUMNS = dict(AP=0, AP50=1, AP75=2, AP_L=5)  # places in COCOeval's stats
@@ -33,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def category_ids(annotated: COCO, names: List[str]) -> List[int]:
+def category_ids(annotated: COCO, names: list[str]) -> list[int]:
     """Ids of classes, of all where none is named.
 
     Raises:
@@ -49,8 +48,8 @@ def category_ids(annotated: COCO, names: List[str]) -> List[int]:
 
 
 def figures(
-    annotated: COCO, results: Path, ids: List[int], measure: str
-) -> Dict[str, float]:
+    annotated: COCO, results: Path, ids: list[int], measure: str
+) -> dict[str, float]:
     """The COLUMNS of a result file, -1 where there is no such object.
 
     Raises:

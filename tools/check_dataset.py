@@ -12,34 +12,37 @@ command fails if there are any. MMDetection survives what it warns of.
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, Tuple
 
-from figures import (
+from common.cli import (
     add_cfg_options,
     at_least_one,
     existing,
-    load_config,
     one_sentence,
+    parser_of,
 )
-from mmdet_tool import leaves
+from common.configs import leaves, load_config
+from dataset_check.annotations import Record, Split, check_json, read
+from dataset_check.faults import KINDS, Fault, report
+from dataset_check.images import check_record
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS, METRICS, MODELS
+from mmdet.utils import register_all_modules
+from mmengine import track_parallel_progress, track_progress
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from PIL import Image
 
-if TYPE_CHECKING:
-    from dataset_faults import Fault
-    from dataset_json import Record, Split
-    from mmengine.config import Config
-    from mmengine.dataset import BaseDataset
+from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument('config', type=existing)
     parser.add_argument(
         '--first',
@@ -60,13 +63,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def splits_of(config: 'Config') -> List[Tuple[str, 'Split']]:
+def splits_of(config: Config) -> list[tuple[str, Split]]:
     """The data sets of a config, each once, under its loaders' names.
 
     Raises:
         ValueError: A data set that is not read from a COCO JSON.
     """
-    found: List[Tuple[str, 'Split']] = []
+    found: list[tuple[str, Split]] = []
     for name in LOADERS:
         loader = config.get(f'{name}_dataloader')
         for dataset in datasets_in(loader.dataset) if loader else ():
@@ -90,13 +93,8 @@ def datasets_in(dataset: dict) -> Iterator[dict]:
         yield from datasets_in(one)
 
 
-def split_of(config: 'Config', name: str, dataset: dict) -> 'Split':
+def split_of(config: Config, name: str, dataset: dict) -> Split:
     """What a config does with one of its loaders' data sets."""
-    from dataset_json import Split
-    from mmdet.datasets import CocoDataset
-    from mmdet.registry import DATASETS
-    from PIL import Image
-
     kind = DATASETS.get(dataset.type)
     if getattr(kind, 'load_data_list', 0) != CocoDataset.load_data_list:
         raise ValueError(
@@ -138,12 +136,9 @@ def split_of(config: 'Config', name: str, dataset: dict) -> 'Split':
 
 
 def masks_optional(
-    config: 'Config', dataset: 'BaseDataset', metrics: List[dict]
+    config: Config, dataset: BaseDataset, metrics: list[dict]
 ) -> bool:
     """Whether an object without a mask trains and tests its box alone."""
-    from mmdet.registry import METRICS, MODELS
-
-    from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
 
     def is_a(registry, part: dict, kind: type) -> bool:
         found = registry.get(part.get('type', ''))
@@ -157,7 +152,7 @@ def masks_optional(
     )
 
 
-def evaluators(config: 'Config', name: str) -> List[dict]:
+def evaluators(config: Config, name: str) -> list[dict]:
     """The metrics of a loader that compare with annotations."""
     return [
         metric
@@ -170,14 +165,8 @@ def listed(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def check(
-    split: 'Split', processes: int
-) -> Tuple[List['Record'], List['Fault']]:
+def check(split: Split, processes: int) -> tuple[list[Record], list[Fault]]:
     """The records of a data set, and all of its faults."""
-    from dataset_images import check_record
-    from dataset_json import check_json, read
-    from mmengine import track_parallel_progress, track_progress
-
     data, faults = read(split.ann_file)
     if faults:
         return [], faults
@@ -197,8 +186,6 @@ def check(
 
 def main() -> None:
     args = parse_args()
-    from dataset_faults import KINDS, report
-    from mmdet.utils import register_all_modules
 
     register_all_modules()
     with one_sentence():

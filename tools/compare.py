@@ -10,28 +10,33 @@ class, with a score of at least --score-thr, covers with a mask IoU of at least
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Sequence, Tuple
 
+import mmcv
 import numpy as np
-from figures import (
+import torch.nn.functional as F
+from common.cli import (
     add_cfg_options,
     add_device,
     add_out_dir,
     add_selection,
     existing,
-    load_config,
-    load_model,
     one_sentence,
     parser_of,
-    save_panels,
     score,
-    select,
 )
+from common.configs import load_config, load_model
+from common.images import ground_truth, select
+from matplotlib.figure import Figure
+from mmdet.apis import inference_detector
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
-
-if TYPE_CHECKING:
-    from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData
+from pycocotools import mask as coco_mask
 
 MASK_IOU = 0.5
 LONG_SIDE = 400  # at least, of an image in a panel
@@ -61,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recalled(truth: 'InstanceData', found: 'InstanceData') -> np.ndarray:
+def recalled(truth: InstanceData, found: InstanceData) -> np.ndarray:
     """Which objects a detection of their class covers.
 
     Args:
@@ -71,9 +76,8 @@ def recalled(truth: 'InstanceData', found: 'InstanceData') -> np.ndarray:
     Returns:
         (n,) bool.
     """
-    from pycocotools import mask as coco_mask
 
-    def encode(objects: 'InstanceData') -> List[dict]:
+    def encode(objects: InstanceData) -> list[dict]:
         return [
             coco_mask.encode(np.asfortranarray(mask, np.uint8))
             for mask in objects.masks.numpy()
@@ -86,52 +90,23 @@ def recalled(truth: 'InstanceData', found: 'InstanceData') -> np.ndarray:
     return ((overlaps >= MASK_IOU) & same).any(axis=0)
 
 
-def ground_truth(info: dict, size: Tuple[int, int]) -> 'InstanceData':
-    """An image's annotated objects, without crowds.
-
-    Args:
-        info: the data set's on the image.
-        size: the image's height and width.
-    """
-    import torch
-    from mmdet.datasets.transforms import LoadAnnotations
-    from mmengine.structures import InstanceData
-
-    load = LoadAnnotations(with_mask=True)
-    loaded = load(dict(info, ori_shape=size))
-    objects = InstanceData(
-        labels=torch.from_numpy(loaded['gt_bboxes_labels']),
-        bboxes=loaded['gt_bboxes'].tensor,
-        masks=torch.from_numpy(loaded['gt_masks'].masks.astype(bool)),
-    )
-    return objects[torch.from_numpy(~loaded['gt_ignore_flags'])]
-
-
-def detections(model, image: Path, threshold: float) -> 'InstanceData':
+def detections(model, image: Path, threshold: float) -> InstanceData:
     """A model's detections from a score on.
 
     Raises:
         ValueError: The model predicts no masks.
     """
-    from mmdet.apis import inference_detector
-
     found = inference_detector(model, str(image)).pred_instances
     if 'masks' not in found:
         raise ValueError(f'{type(model).__name__} predicts no masks')
     return found[found.scores >= threshold].cpu()
 
 
-def drawn(
-    visualizer, image: np.ndarray, objects: 'InstanceData'
-) -> np.ndarray:
+def drawn(visualizer, image: np.ndarray, objects: InstanceData) -> np.ndarray:
     """The image with its objects, (H, W, 3) RGB.
 
     Small images are enlarged, for lines and letters have a fixed width.
     """
-    import mmcv
-    import torch.nn.functional as F
-    from mmdet.structures import DetDataSample
-
     objects = objects.clone()
     scale = LONG_SIDE / max(image.shape[:2])
     if scale > 1:
@@ -147,13 +122,11 @@ def drawn(
 
 def classes_of(config: Config) -> Sequence[str]:
     """The classes of a config's validation split."""
-    from mmdet.registry import DATASETS
-
     lazy = dict(config.val_dataloader.dataset, lazy_init=True)
     return DATASETS.build(lazy).metainfo['classes']
 
 
-def title(name: str, objects: 'InstanceData', hits: np.ndarray) -> str:
+def title(name: str, objects: InstanceData, hits: np.ndarray) -> str:
     """What stands above a model's panel."""
     share = f'{hits.mean():.2f}' if len(hits) else '-'
     return (
@@ -162,13 +135,27 @@ def title(name: str, objects: 'InstanceData', hits: np.ndarray) -> str:
     )
 
 
+def save_panels(
+    panels: Sequence[tuple[str, np.ndarray]], columns: int, path: Path
+) -> None:
+    """Write titled pictures, (H, W, 3) uint8 RGB, as one grid."""
+    rows = -(-len(panels) // columns)
+    aspect = max(image.shape[0] / image.shape[1] for _, image in panels)
+    figure = Figure(
+        figsize=(6 * columns, rows * (6 * aspect + 0.9)), layout='constrained'
+    )
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.axis('off')
+    for ax, (title, image) in zip(axes, panels):
+        ax.imshow(image)
+        ax.set_title(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
 def compare(args: argparse.Namespace) -> None:
     """Draw every image, and print the recall over all of them."""
-    import mmcv
-    from mmdet.registry import DATASETS
-    from mmdet.utils import register_all_modules
-    from mmdet.visualization import DetLocalVisualizer
-
     register_all_modules()
     config_a = load_config(args.config_a, args.cfg_options)
     config_b = load_config(args.config_b, args.cfg_options)
@@ -188,7 +175,7 @@ def compare(args: argparse.Namespace) -> None:
     ]
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dataset.metainfo
-    all_hits: List[List[np.ndarray]] = [[], []]
+    all_hits: list[list[np.ndarray]] = [[], []]
     for i in chosen:
         info = dataset.get_data_info(i)
         image = mmcv.imread(info['img_path'], channel_order='rgb')

@@ -13,13 +13,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = 'configs/sprnet/sprnet_r18_gfpn_demo_shapes.py'
-BOX_CONFIG = (
-    'configs/sprnet/frozen_detector/sprnet_r18_gfpn_plus-box_frozen_shapes.py'
-)
+from common import ROOT
+from common.cli import parser_of
+from common.demo_model import BOX_CONFIG, CONFIG
+
 COCO_CONFIG = 'configs/sprnet/sprnet_r50_gfpn_1x_coco.py'
 
 
@@ -42,14 +40,14 @@ def trained(config: str, folder: Path, *options: object) -> Path:
 
 def tested(
     config: str, checkpoint: Path, out: Path, *options: object
-) -> Dict[str, float]:
+) -> dict[str, float]:
     """The figures of a model, by tools/test.py."""
     run('tools/test.py', config, checkpoint, '--work-dir', out, *options)
     latest = max(out.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
     return json.loads(latest.read_text())
 
 
-def row(title: str, measured: Dict[str, float]) -> str:
+def row(title: str, measured: dict[str, float]) -> str:
     """A line of boxes' and masks' AP, AP50 and AP75."""
     cells = [f'  {title:27}']
     for kind in ('bbox', 'segm'):
@@ -61,10 +59,7 @@ def row(title: str, measured: Dict[str, float]) -> str:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         '--data',
         type=Path,

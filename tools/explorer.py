@@ -15,22 +15,28 @@ import argparse
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Tuple
 
-from demo_model import add_model, fill_in
-from figures import (
+from common.cli import (
     add_cfg_options,
     add_device,
     add_selection,
-    load_config,
-    load_model,
     one_sentence,
     parser_of,
-    select,
 )
+from common.configs import load_config, load_model
+from common.demo_model import add_model, fill_in
+from common.images import select
+from explore.view import check
+from mmdet.registry import DATASETS
 
-if TYPE_CHECKING:
-    from gradio import Blocks
+try:  # requirements-tools.txt has Gradio
+    import gradio as gr
+    from explore.actions import Actions
+    from explore.page import build_page, launch, temporary_files
+except ModuleNotFoundError as error:
+    MISSING = error.name
+else:
+    MISSING = ''
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,13 +58,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def serve(args: argparse.Namespace) -> Tuple['Blocks', str]:
+def serve(args: argparse.Namespace) -> tuple['gr.Blocks', str]:
     """The page, which a thread serves, and its address."""
-    from explore.actions import Actions
-    from explore.page import build_page, launch
-    from explore.view import check
-    from mmdet.registry import DATASETS
-
     fill_in(args)
     config = load_config(args.config, args.cfg_options)
     model = load_model(config, args.checkpoint, args.device)
@@ -78,15 +79,11 @@ def serve(args: argparse.Namespace) -> Tuple['Blocks', str]:
 
 def main() -> None:
     args = parse_args()
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
+    if MISSING:
         sys.exit(
-            'explorer.py: the page needs Gradio: pip install -r '
-            'requirements-tools.txt'
+            f'explorer.py: not installed: {MISSING}; '
+            'pip install -r requirements-tools.txt'
         )
-    from explore.page import temporary_files
-
     try:
         # Before anything is loaded, and once: Gradio would try 100 ports.
         socket.create_server((args.host, args.port or 0)).close()

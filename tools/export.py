@@ -27,32 +27,44 @@ finds: boxes within 0.1 pixel, scores within 0.001, masks with an IoU of 0.99.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Sequence
 
-from demo_model import add_model, fill_in
-from figures import (
+import cv2
+import mmcv
+import numpy as np
+import torch
+from common.cli import (
     add_cfg_options,
     at_least_one,
     existing,
-    image_files,
-    load_config,
-    load_model,
     one_sentence,
     parser_of,
-    readable,
-    select,
 )
+from common.configs import load_config, load_model
+from common.demo_model import add_model, fill_in
+from common.images import image_files, readable, select
+from mmdet.apis import inference_detector
+from mmdet.registry import DATASETS
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from speed.clock import in_turns, seconds
+from speed.machine import machine
+from torch import nn
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from onnx_export.compare import Difference
-    from onnxruntime import InferenceSession
-    from torch import nn
+from projects.sprnet import DenseMasks
 
-PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+try:  # requirements-tools.txt has these packages
+    import onnxruntime
+    from onnx_client import detect
+    from onnx_export.compare import LIMIT, Difference, difference, greatest
+    from onnx_export.graph import export
+except ModuleNotFoundError as error:
+    MISSING = error.name
+else:
+    MISSING = ''
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,10 +101,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def some_images(config: 'Config', number: int) -> List[Path]:
+def some_images(config: Config, number: int) -> list[Path]:
     """Files of the first images of a config's test data."""
-    from mmdet.registry import DATASETS
-
     dataset = DATASETS.build(config.test_dataloader.dataset)
     return [
         Path(dataset.get_data_info(i)['img_path'])
@@ -101,20 +111,15 @@ def some_images(config: 'Config', number: int) -> List[Path]:
 
 
 def check(
-    detector: 'nn.Module', session: 'InferenceSession', images: Sequence[Path]
+    detector: nn.Module,
+    session: 'onnxruntime.InferenceSession',
+    images: Sequence[Path],
 ) -> 'Difference':
     """How far the file's detections are from PyTorch's.
 
     Raises:
         ValueError: Other detections; names the image.
     """
-    import cv2
-    from mmdet.apis import inference_detector
-    from onnx_client import detect
-    from onnx_export.compare import difference, greatest
-
-    from projects.sprnet import DenseMasks
-
     # Also where the config gives them as run lengths
     detector.mask_head.mask_output = DenseMasks()
     differences = []
@@ -131,22 +136,12 @@ def check(
 
 
 def times(
-    detector: 'nn.Module',
-    session: 'InferenceSession',
+    detector: nn.Module,
+    session: 'onnxruntime.InferenceSession',
     images: Sequence[Path],
     rounds: int,
 ) -> str:
     """Time of an image in both, taken in turns, in words."""
-    import mmcv
-    import numpy as np
-    import torch
-    from mmdet.apis import inference_detector
-    from mmdet.utils import get_test_pipeline_cfg
-    from mmengine.dataset import Compose
-    from onnx_client import detect
-    from speed.clock import in_turns, seconds
-    from speed.machine import machine
-
     pipeline = get_test_pipeline_cfg(detector.cfg.copy())
     pipeline[0].type = 'mmdet.LoadImageFromNDArray'
     pipeline = Compose(pipeline)
@@ -178,17 +173,11 @@ def times(
 
 def main() -> None:
     args = parse_args()
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
+    if MISSING:
         sys.exit(
-            f'export.py: not installed: {", ".join(missing)}; '
+            f'export.py: not installed: {MISSING}; '
             'pip install -r requirements-tools.txt'
         )
-    import onnxruntime
-    import torch
-    from onnx_export.compare import LIMIT
-    from onnx_export.graph import export
-
     with one_sentence():
         fill_in(args)
         args.out = args.out or args.checkpoint.with_suffix('.onnx')

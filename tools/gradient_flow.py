@@ -9,16 +9,22 @@ own picture are in OUT_DIR/CONFIG/; no checkpoint is kept.
 
 import argparse
 
-from figures import (
+from common.cli import (
     add_cfg_options,
     add_out_dir,
     at_least_one,
     existing,
-    load_config,
     one_sentence,
     parser_of,
 )
+from common.configs import load_config
 from mmengine.config import Config
+from mmengine.runner import Runner
+
+from projects.sprnet.runtime.gradient_flow import (
+    draw_gradient_flow,
+    measured,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,9 +71,6 @@ def shortened(config: Config, args: argparse.Namespace, name: str) -> Config:
 
 def main() -> None:
     args = parse_args()
-    from mmengine.runner import Runner
-
-    from projects.sprnet.gradient_flow import draw_gradient_flow, measured
 
     runs = {}
     with one_sentence():

@@ -23,11 +23,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
 
+import mmcv
 import numpy as np
-from figures import existing, parser_of
+from common.cli import existing, parser_of
+from pycocotools import mask as coco_mask
+from rich.progress import track
 
 CORNERS = 64  # of a circle; the polygon has 99.8% of its area
 POLYGONS = ('polygon', 'oriented_rectangle')
@@ -74,9 +77,7 @@ def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
     Raises:
         ValueError: An object that covers no pixel of the image.
     """
-    from pycocotools import mask as coco_mask
-
-    objects: Dict[tuple, List[np.ndarray]] = {}
+    objects: dict[tuple, list[np.ndarray]] = {}
     for i, shape in enumerate(shapes):
         group = shape.get('group_id')
         alone = i if group is None else None
@@ -103,15 +104,13 @@ def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
     return annotations
 
 
-def read(file: Path, folder: Path) -> Tuple[dict, List[dict]]:
+def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
     """COCO's entry of a labelme JSON's image, and its annotations.
 
     Raises:
         ValueError: They do not fit together, or the image cannot be read.
         KeyError, TypeError: It is not labelme's.
     """
-    import mmcv
-
     data = json.loads(file.read_text(encoding='utf-8'))
     # Windows' separators where it was drawn there; links are not followed
     name = data['imagePath'].replace('\\', '/')
@@ -137,7 +136,7 @@ def read(file: Path, folder: Path) -> Tuple[dict, List[dict]]:
 
 
 def coco_of(
-    found: Sequence[Tuple[dict, List[dict]]], classes: Sequence[str]
+    found: Sequence[tuple[dict, list[dict]]], classes: Sequence[str]
 ) -> dict:
     """A COCO data set of images and their annotations, numbered from 1."""
     ids = {name: n for n, name in enumerate(classes, start=1)}
@@ -159,7 +158,6 @@ def coco_of(
 
 def main() -> None:
     args = parse_args()
-    from rich.progress import track
 
     folder, out = (Path(os.path.abspath(p)) for p in (args.folder, args.out))
     files = [f for f in sorted(folder.rglob('*.json')) if f != out]

@@ -13,19 +13,19 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import List, Union
 
 import cv2
 import numpy as np
+from common.cli import parser_of
 from pycocotools import mask as coco_mask
-from shapes import CLASSES, Instance, draw_scene
+from shapes_data.scenes import CLASSES, Instance, draw_scene
 from tqdm import trange
 
 SPLITS = ('train2017', 'val2017')
 DONE = 'shapes.json'  # written last: the options of a finished data set
 
 
-def polygons(mask: np.ndarray, grid: int = 4) -> List[List[float]]:
+def polygons(mask: np.ndarray, grid: int = 4) -> list[list[float]]:
     """Outlines of a mask as COCO polygons, or [] if it cannot be said so.
 
     COCO's polygons know no holes, and its evaluation no polygon of fewer than
@@ -53,7 +53,7 @@ def uncompressed_rle(mask: np.ndarray) -> dict:
     return dict(size=list(mask.shape), counts=[0] * bool(flat[0]) + counts)
 
 
-def segmentation(instance: Instance) -> Union[list, dict]:
+def segmentation(instance: Instance) -> list | dict:
     if instance.crowd:
         return uncompressed_rle(instance.mask)
     outline = polygons(instance.mask)
@@ -124,10 +124,7 @@ def write_split(
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument('out', type=Path, help='folder to make')
     parser.add_argument(
         '--train', type=int, default=2200, help='training pictures (2200)'

@@ -11,21 +11,25 @@ least 0.5; other detections stay as they are.
 """
 
 import argparse
-from typing import TYPE_CHECKING, Dict, List, Tuple
 
-from figures import (
+import torch
+from common.cli import (
     add_cfg_options,
     add_device,
     existing,
-    load_config,
-    load_model,
     one_sentence,
     parser_of,
 )
+from common.configs import load_config, load_model
+from mmdet.registry import METRICS
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from mmengine.structures import InstanceData
-    from torch import Tensor, nn
+from projects.sprnet.detections import predict_boxes_and_pixels
+from projects.sprnet.mask_targets import mask_targets
+from projects.sprnet.pasting import paste_masks
 
 BOX_IOU = 0.5
 WAYS = ('as tested', 'true shape', 'true box', 'both true')
@@ -40,9 +44,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def match(
-    found: 'InstanceData', gt: 'InstanceData'
-) -> Tuple['Tensor', 'Tensor']:
+def match(found: InstanceData, gt: InstanceData) -> tuple[Tensor, Tensor]:
     """The annotated object that each detection is of.
 
     Args:
@@ -52,8 +54,6 @@ def match(
     Returns:
         the detections that have one (k,), and the index of each one's (k,).
     """
-    from mmdet.structures.bbox import bbox_overlaps
-
     overlap = bbox_overlaps(found.bboxes, gt.bboxes)
     overlap *= found.labels[:, None] == gt.labels
     overlap *= overlap.new_tensor(gt.masks.areas > 0)  # some have no mask
@@ -65,15 +65,13 @@ def match(
 
 
 def shapes_and_frames(
-    mask_head: 'nn.Module',
-    shapes: 'Tensor',
-    found: 'InstanceData',
-    gt: 'InstanceData',
-) -> Dict[str, Tuple['Tensor', 'Tensor']]:
+    mask_head: nn.Module,
+    shapes: Tensor,
+    found: InstanceData,
+    gt: InstanceData,
+) -> dict[str, tuple[Tensor, Tensor]]:
     """For each of the WAYS the shapes (n, S, S) in 0..1 and the frames (n, 4)
     that they fill."""
-    from projects.sprnet.masks import mask_targets
-
     matched, index = match(found, gt)
     frames = mask_head.frames(found.bboxes)
     true_shapes, true_frames = shapes.clone(), frames.clone()
@@ -90,11 +88,9 @@ def shapes_and_frames(
     return dict(zip(WAYS, pairs))
 
 
-def predict(model: 'nn.Module', batch: dict) -> Tuple[list, List['Tensor']]:
+def predict(model: nn.Module, batch: dict) -> tuple[list, list[Tensor]]:
     """A batch's samples with detections in ``pred_instances``, at the images'
     original size, and their shapes (n, S, S), per image."""
-    from projects.sprnet.pixels import predict_boxes_and_pixels
-
     data = model.data_preprocessor(batch, False)
     samples = data['data_samples']
     feats = model.extract_feat(data['inputs'])
@@ -108,11 +104,6 @@ def predict(model: 'nn.Module', batch: dict) -> Tuple[list, List['Tensor']]:
 
 def main() -> None:
     args = parse_args()
-    import torch
-    from mmdet.registry import METRICS
-    from mmengine.runner import Runner
-
-    from projects.sprnet.pasting import paste_masks
 
     with one_sentence():
         config = load_config(args.config, args.cfg_options)
@@ -145,7 +136,7 @@ def main() -> None:
         print(f'{way:12}{_line(figures, "segm")}')
 
 
-def _line(figures: Dict[str, float], kind: str) -> str:
+def _line(figures: dict[str, float], kind: str) -> str:
     names = ('mAP', 'mAP_50', 'mAP_75')
     return ''.join(f'{figures[f"coco/{kind}_{n}"]:7.3f}' for n in names)
 

@@ -17,143 +17,22 @@ named from the file's folder, under any name of data that --data then chooses.
 """
 
 import argparse
-import fcntl
-import os
 import signal
-import subprocess
 import sys
-import time
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
-from typing import Dict, List, Sequence, Tuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import ROOT
+from common.cli import parser_of
+from tables.markdown import load_tables, markdown, table_configs
+from tables.results import collect, save
+from tables.runs import run_missing, say
+
 PAPER = ROOT / 'configs' / 'sprnet' / 'paper_tables.yml'
 
 
-def say(text: str) -> None:
-    print(f'paper_tables.py: {text}', file=sys.stderr, flush=True)
-
-
-def run_missing(
-    configs: Sequence[Path], paths: Sequence[Path], args: argparse.Namespace
-) -> int:
-    """Train and test every config with every seed that no test is of.
-
-    Args:
-        paths: Results there are, as of run_results.collect.
-
-    Returns:
-        How many of them failed.
-    """
-    runs = results(paths)
-    done = {(run.config, run.seed) for run in runs if run.by == 'test'}
-    missing = [
-        (config, seed)
-        for seed in args.seeds
-        for config in configs
-        if (config.stem, seed) not in done
-    ]
-    seconds: Dict[str, List[float]] = {}
-    for run in runs:
-        if run.train_seconds:
-            seconds.setdefault(run.config, []).append(run.train_seconds)
-    pending, failures = list(missing), 0
-    # What other processes are at is waited for when nothing else is left.
-    for patience in (fcntl.LOCK_NB, 0):
-        for config, seed in list(pending):
-            name = f'{config.stem}, seed {seed}'
-            folder = args.work_dir.absolute() / config.stem / f'seed-{seed}'
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / 'lock', 'w') as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | patience)
-                except BlockingIOError:
-                    say(f'{name}: another process is at it')
-                    continue
-                number = len(missing) - len(pending) + 1
-                left = time_left(pending, seconds)
-                pending.remove((config, seed))
-                if any(run.by == 'test' for run in results([folder])):
-                    continue
-                say(f'[{number}/{len(missing)}] {name}: {left}')
-                started = time.monotonic()
-                try:
-                    train_and_test(config, seed, folder, lock.fileno(), args)
-                except (subprocess.CalledProcessError, OSError):
-                    say(f'{name} failed, see {folder / "output.log"}')
-                    failures += 1
-                    continue
-            wall = time.monotonic() - started
-            seconds.setdefault(config.stem, []).append(wall)
-    return failures
-
-
-def results(paths: Sequence[Path]) -> list:
-    """Runs, see run_results.collect, without a word on damaged files."""
-    from run_results import collect
-
-    return collect(paths, lambda sentence: None)
-
-
-def time_left(
-    missing: Sequence[Tuple[Path, int]], seconds: Dict[str, List[float]]
-) -> str:
-    """A guess from the runs done so far, by config."""
-    known = [s for of_config in seconds.values() for s in of_config]
-    if not known:
-        return 'time left unknown until a run is done'
-    left = sum(mean(seconds.get(config.stem, known)) for config, _ in missing)
-    return f'about {timedelta(seconds=round(left))} left'
-
-
-def train_and_test(
-    config: Path,
-    seed: int,
-    folder: Path,
-    lock: int,
-    args: argparse.Namespace,
-) -> None:
-    """Train, going on from the last checkpoint, and test the last one.
-
-    Args:
-        lock: File descriptor that the commands keep open: the lock holds for
-            as long as they run, also where this process was killed.
-
-    Raises:
-        subprocess.CalledProcessError, OSError: It failed.
-    """
-    options = ['--cfg-options', f'randomness.seed={seed}']
-    if args.data_root:
-        options.append(f'data_root={args.data_root.absolute()}')
-    options += args.cfg_options
-
-    def run(tool: str, inputs: list, outputs: list) -> None:
-        command = [sys.executable, ROOT / 'tools' / f'{tool}.py', *inputs]
-        if args.gpus > 1:
-            script = ROOT / 'tools' / f'dist_{tool}.sh'
-            command = [script, *inputs, args.gpus]
-        with open(folder / 'output.log', 'a') as log:
-            subprocess.run(
-                list(map(str, [*command, *outputs, *options])),
-                stdout=log,
-                stderr=log,
-                env={**os.environ, 'PYTHON': sys.executable},
-                pass_fds=[lock],
-                check=True,
-            )
-
-    run('train', [config], ['--work-dir', folder, '--resume'])
-    last = Path((folder / 'last_checkpoint').read_text())
-    run('test', [config, folder / last.name], ['--work-dir', folder / 'test'])
-
-
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         'results',
         type=Path,
@@ -191,6 +70,23 @@ def parse_args() -> argparse.Namespace:
         metavar='TABLE',
         help='tables to write, such as 3a (all)',
     )
+    add_running(parser)
+    args = parser.parse_args()
+    for path in [*args.results, *args.tables]:
+        if not path.exists():
+            parser.error(f'{path} does not exist')
+    for path in (args.out, args.save):
+        if path and not path.absolute().parent.is_dir():
+            parser.error(f'{path} cannot be written: no such folder')
+    if args.gpus < 1 or min(args.seeds) < 0:
+        parser.error('--gpus must be at least 1, --seeds at least 0')
+    if not args.results and not args.run:
+        parser.error('name results, or tables to --run')
+    return args
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Add the options of --run."""
     running = parser.add_argument_group('running')
     running.add_argument(
         '--run',
@@ -222,31 +118,17 @@ def parse_args() -> argparse.Namespace:
         default=[],
         help='options of every config, as for train.py',
     )
-    args = parser.parse_args()
-    for path in [*args.results, *args.tables]:
-        if not path.exists():
-            parser.error(f'{path} does not exist')
-    for path in (args.out, args.save):
-        if path and not path.absolute().parent.is_dir():
-            parser.error(f'{path} cannot be written: no such folder')
-    if args.gpus < 1 or min(args.seeds) < 0:
-        parser.error('--gpus must be at least 1, --seeds at least 0')
-    if not args.results and not args.run:
-        parser.error('name results, or tables to --run')
-    return args
 
 
 def choose(
     tables: Sequence[dict], args: argparse.Namespace
-) -> Tuple[List[dict], List[dict]]:
+) -> tuple[list[dict], list[dict]]:
     """The tables that --run names, and those that are to be written.
 
     Raises:
         ValueError: --data, --run or --only names nothing there is, or a config
             that is to run is missing.
     """
-    from result_tables import table_configs
-
     rows = [row for table in tables for row in table['rows']]
     data = sorted({name for row in rows for name in row['configs']})
     if args.data not in data:
@@ -276,8 +158,6 @@ def choose(
 
 def main() -> None:
     args = parse_args()
-    from result_tables import load_tables, markdown, table_configs
-    from run_results import collect, save
 
     try:
         every_table = load_tables([PAPER, *args.tables])

@@ -11,21 +11,36 @@ needed.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
+import mmcv
 import numpy as np
-from figures import (
+import torch
+from common.cli import (
     add_cfg_options,
     add_out_dir,
     add_selection,
     at_least_one,
     existing,
-    load_config,
     one_sentence,
     parser_of,
-    select,
 )
+from common.configs import load_config
+from common.images import select
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import set_random_seed
+
+from projects.sprnet import OverlapPixelSampler, SPRHead
+from projects.sprnet.pixels import assign_pixels
+from projects.sprnet.pyramid import locate
 
 MARKERS = 'os^D*Pv'  # of the levels, finest first
 NEGATIVE = 0.4  # IoU below which an anchor is negative, section 3.3
@@ -60,48 +75,43 @@ class Pixels(NamedTuple):
         return Pixels(*(field[chosen] for field in self))
 
 
-def positives_and_negatives(head, sample) -> Tuple[Pixels, Pixels]:
+def positives_and_negatives(
+    head: SPRHead, sample: DetDataSample
+) -> tuple[Pixels, Pixels]:
     """The pixels that the head's sampler chooses, and all the others.
 
     Args:
         head: an SPRHead.
         sample: a preprocessed image's, with ``gt_instances``.
     """
-    import torch
-
-    from projects.sprnet.pixels import best_boxes
-    from projects.sprnet.pyramid import locate
-
     height, width = sample.batch_input_shape
-    generator, boxes = head.anchor_generator, sample.gt_instances.bboxes
-    sizes = [(-(-height // y), -(-width // x)) for x, y in generator.strides]
-    per_pixel = generator.num_base_anchors[0]
-    anchors = torch.cat(generator.grid_priors(sizes, device='cpu'))
-    valid = torch.cat(
-        generator.valid_flags(sizes, sample.pad_shape, device='cpu')
-    )
-    usable = torch.where(valid[:, None], anchors, 0).view(-1, per_pixel, 4)
-    chosen, objects, _ = head.sampler(usable, boxes)
+    sizes = [
+        (-(-height // y), -(-width // x))
+        for x, y in head.anchor_generator.strides
+    ]
+    feats = [torch.empty(1, 0, *size) for size in sizes]
+    anchors = head.anchors(feats, sample.metainfo)
+    boxes = sample.gt_instances.bboxes
+    chosen, objects, _ = head.sampler(anchors, boxes)
 
-    overlaps, nearest = best_boxes(usable.flatten(0, 1), boxes)
-    overlaps, best = overlaps.view(-1, per_pixel).max(dim=1)
-    rows = torch.arange(len(usable))
-    nearest = nearest.view(-1, per_pixel)[rows, best]
+    overlaps, best, nearest = assign_pixels(anchors, boxes)
     nearest[chosen] = objects
+    rows = torch.arange(len(anchors))
+    anchors = anchors[rows, best]
     everything = Pixels(
         rows.numpy(),
         locate(rows, sizes)[0].numpy(),
-        anchors.view(-1, per_pixel, 4)[rows, best].numpy(),
+        anchors.numpy(),
         overlaps.numpy(),
         nearest.numpy(),
     )
-    others = valid.view(-1, per_pixel).any(dim=1)
+    others = (anchors[:, 2:] > anchors[:, :2]).all(dim=1)  # no padding
     others[chosen] = False
     return everything.at(chosen.numpy()), everything.at(others.numpy())
 
 
 def some_negatives(
-    negatives: Pixels, levels: Sequence[int], size: Tuple[int, int], count: int
+    negatives: Pixels, levels: Sequence[int], size: tuple[int, int], count: int
 ) -> Pixels:
     """At most ``count`` negatives, at random, that hardly overlap an object.
 
@@ -138,7 +148,7 @@ def draw(
     boxes: np.ndarray,
     positives: Pixels,
     negatives: Pixels,
-    strides: Sequence[Tuple[int, int]],
+    strides: Sequence[tuple[int, int]],
     title: str,
     path: Path,
 ) -> None:
@@ -153,11 +163,6 @@ def draw(
         title: what stands above.
         path: the picture.
     """
-    import mmcv
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from mmdet.visualization import DetLocalVisualizer
-
     height, width = image.shape[:2]
     scale = max(1.0, LONG_SIDE / max(height, width))
     visualizer = DetLocalVisualizer()
@@ -217,20 +222,8 @@ def draw(
     figure.savefig(path, dpi=100)
 
 
-def rule(sampler) -> str:
-    """What makes a pixel positive, in words."""
-    return f'{type(sampler).__name__}, IoU > {sampler.threshold}'
-
-
 def draw_images(args: argparse.Namespace) -> int:
     """Draw the chosen images; return how many."""
-    from mmdet.registry import DATASETS, MODELS
-    from mmdet.utils import register_all_modules
-    from mmengine.dataset import pseudo_collate
-    from mmengine.runner import set_random_seed
-
-    from projects.sprnet import OverlapPixelSampler, SPRHead
-
     register_all_modules()
     config = load_config(args.config, args.cfg_options)
     set_random_seed(0)  # flips and samples, the same each time
@@ -269,7 +262,7 @@ def draw_images(args: argparse.Namespace) -> int:
             head.anchor_generator.strides,
             f'image {sample.img_id}: {len(positives.indices)} positive pixels '
             f'for {len(np.unique(positives.objects))} of {len(boxes)} objects '
-            f'({rule(head.sampler)})',
+            f'({head.sampler})',
             args.out_dir / f'{sample.img_id}.png',
         )
     return len(chosen)

@@ -1,6 +1,6 @@
-"""Test a detector: MMDetection's tools/test.py, see mmdet_tool.py."""
+"""Test a detector with MMDetection's tools/test.py, see mmdet_tool.py."""
 
-from mmdet_tool import main
+from common.mmdet_scripts import run_script
 
 if __name__ == '__main__':
-    main('test.py')
+    run_script('test.py')

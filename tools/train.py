@@ -1,6 +1,6 @@
-"""Train a detector: MMDetection's tools/train.py, see mmdet_tool.py."""
+"""Train a detector with MMDetection's tools/train.py, see mmdet_tool.py."""
 
-from mmdet_tool import main
+from common.mmdet_scripts import run_script
 
 if __name__ == '__main__':
-    main('train.py')
+    run_script('train.py')

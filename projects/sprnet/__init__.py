@@ -1,27 +1,26 @@
 """SPRNet: importing this package registers what its configs name."""
 
-from .bfloat16 import BFloat16OptimWrapper
-from .channels_last import ChannelsLastHook
-from .checkpoints import allow_mmengine_checkpoints
-from .datasets import CheckedCocoDataset
+from .box_grid import BoxGrid
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
-from .encoders import BoxGrid, ConsecutiveConvs, MultiScaleFusion
-from .finite_loss import FiniteLossHook
-from .frozen_sprnet import FrozenSPRNet
+from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
-from .gradient_flow import GradientFlowHook
-from .hooks import EpochSeedHook
 from .mask_outputs import DenseMasks, RLEMasks
-from .metrics import CocoAPARMetric
+from .runtime.atomic_checkpoints import WholeCheckpointHook, WholeFileBackend
+from .runtime.datasets import CheckedCocoDataset
+from .runtime.epoch_seed import EpochSeedHook
+from .runtime.finite_loss import FiniteLossHook
+from .runtime.gradient_flow import GradientFlowHook
+from .runtime.metrics import CocoAPARMetric
+from .runtime.precision import BFloat16OptimWrapper, ChannelsLastHook
+from .runtime.safe_loading import allow_mmengine_checkpoints
+from .runtime.tta import MaskTTAModel
 from .samplers import (
     EveryObjectPixelSampler,
     JitteredBoxSampler,
     OverlapPixelSampler,
 )
 from .spr_head import SPRHead
-from .sprnet import SPRNet
-from .tta import MaskTTAModel
-from .whole_checkpoints import WholeCheckpointHook, WholeFileBackend
+from .sprnet import FrozenSPRNet, SPRNet
 
 __all__ = [
     'BFloat16OptimWrapper',

@@ -1,4 +1,5 @@
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class Doubling(NamedTuple):
         return x.view(pixels, 4 * cells, len(self.bias) // 4)
 
 
-def ranks(owners: Tensor, count: int) -> Tuple[Tensor, int]:
+def ranks(owners: Tensor, count: int) -> tuple[Tensor, int]:
     """The place of each thing among those of the same owner.
 
     Args:
@@ -177,7 +178,7 @@ class SinglePixelDecoder(BaseModule):
         logits = self._last(*self._grow(codes), weights)[..., 0]
         return self._finish(logits, labels)
 
-    def _grow(self, codes: Tensor) -> Tuple[List[Doubling], Tensor, Tensor]:
+    def _grow(self, codes: Tensor) -> tuple[list[Doubling], Tensor, Tensor]:
         """All doublings, and pixels' maps before the first with ReLU and
         before the last."""
         doublings = [Doubling.of(deconv) for deconv in self.deconvs]

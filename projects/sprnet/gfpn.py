@@ -1,4 +1,5 @@
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ class GateFunction(NamedTuple):
 
     function: Callable[[Tensor], Tensor]
     open_score: float  # the score at which the gate lets everything through
-    limits: Tuple[float, Optional[float]]  # of its values; None: no upper one
+    limits: tuple[float, float | None]  # of its values; None: no upper one
 
 
 # Table 1. We read "R - T" as ReLU of tanh. Sigmoid and tanh reach 1 nowhere:
@@ -120,7 +121,7 @@ class GFPN(FPN):
             for _ in range(min(merges, 1) if share_gate else merges)
         )
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Backbone maps (N, C_i, H_i, W_i) to ``num_outs`` pyramid maps of
         ``out_channels`` channels, finest first.
 
@@ -153,9 +154,9 @@ class GFPN(FPN):
     def _extra_levels(
         self,
         inputs: Sequence[Tensor],
-        laterals: List[Tensor],
-        outs: List[Tensor],
-    ) -> List[Tensor]:
+        laterals: list[Tensor],
+        outs: list[Tensor],
+    ) -> list[Tensor]:
         """Levels above the backbone's, from where FPN would take them."""
         extra = self.num_outs - len(outs)
         if not self.add_extra_convs:
@@ -169,8 +170,8 @@ class GFPN(FPN):
 
     def _strided(
         self, source: Tensor, convs: Sequence[nn.Module]
-    ) -> List[Tensor]:
-        levels: List[Tensor] = []
+    ) -> list[Tensor]:
+        levels: list[Tensor] = []
         for conv in convs:
             if levels:
                 source = levels[-1]
@@ -198,17 +199,17 @@ class PooledGFPN(GFPN):
     def _extra_levels(
         self,
         inputs: Sequence[Tensor],
-        laterals: List[Tensor],
-        outs: List[Tensor],
-    ) -> List[Tensor]:
+        laterals: list[Tensor],
+        outs: list[Tensor],
+    ) -> list[Tensor]:
         if self.num_outs == len(outs):
             return []
         pooled = _pooled(outs[-1], 1)
         return pooled + self._strided(pooled[-1], self.fpn_convs[len(outs) :])
 
 
-def _pooled(x: Tensor, count: int) -> List[Tensor]:
-    levels: List[Tensor] = []
+def _pooled(x: Tensor, count: int) -> list[Tensor]:
+    levels: list[Tensor] = []
     for _ in range(count):
         x = F.max_pool2d(x, 1, stride=2)
         levels.append(x)

@@ -1,7 +1,8 @@
 """Options of a config, checked when what takes them is built."""
 
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, Callable
+from typing import Any
 
 from mmengine.registry import Registry
 
@@ -57,7 +58,12 @@ def is_whole(value: Any) -> bool:
 
 
 def build_part(
-    registry: Registry, owner: str, option: str, cfg: dict, ours: str, **told
+    registry: Registry,
+    owner: str,
+    option: str,
+    cfg: dict,
+    ours: Sequence[str],
+    **told,
 ) -> Any:
     """Build a part whose ``type`` a config chooses.
 
@@ -66,7 +72,7 @@ def build_part(
         owner: The class that takes the part.
         option: The part's name.
         cfg: The part's config.
-        ours: The module of the types that the project has for it.
+        ours: The modules of the types that the project has for it.
         told: What the owner tells the part.
 
     Raises:
@@ -85,7 +91,7 @@ def build_part(
             types = ', '.join(
                 repr(name)
                 for name, one in registry.module_dict.items()
-                if one.__module__ == ours
+                if one.__module__ in ours
             )
             raise KeyError(
                 f'{owner}: {option}.type={kind!r} is not registered; the '

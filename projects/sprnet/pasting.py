@@ -3,7 +3,8 @@
 Only the pixels of the boxes are computed, as patches.
 """
 
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class Patch(NamedTuple):
     inside: Tensor  # (h, w) bool
 
 
-def _span(start: Tensor, stop: Tensor, length: int) -> Tuple[Tensor, Tensor]:
+def _span(start: Tensor, stop: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """First pixel with its centre in start..stop, and the one after the last,
     of the pixels 0..length - 1; both (n,) int64."""
     first, last = (
@@ -51,11 +52,11 @@ def _interpolation(
 
 
 def _groups(
-    heights: List[int], widths: List[int], cells: int
-) -> Iterator[List[int]]:
+    heights: list[int], widths: list[int], cells: int
+) -> Iterator[list[int]]:
     """Indices of boxes to compute together, each as high and wide as the most
     so; boxes without pixels are left out."""
-    alike: Dict[Tuple[int, int], List[int]] = {}
+    alike: dict[tuple[int, int], list[int]] = {}
     for index, (height, width) in enumerate(zip(heights, widths)):
         if height and width:
             # Powers of 4: few groups, and no box much larger than it is.

@@ -5,16 +5,16 @@ one number: its place when the levels of one image are laid end to end, each
 row by row. That is also the order of MMDetection's anchors.
 """
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Sizes = Sequence[Tuple[int, int]]  # (H_l, W_l) of every level
+Sizes = Sequence[tuple[int, int]]  # (H_l, W_l) of every level
 
 
-def pyramid_sizes(feats: Sequence[Tensor]) -> List[Tuple[int, int]]:
+def pyramid_sizes(feats: Sequence[Tensor]) -> list[tuple[int, int]]:
     """(H_l, W_l) of every level."""
     return [tuple(feat.shape[-2:]) for feat in feats]
 
@@ -41,12 +41,12 @@ def _table(sizes: Sizes, like: Tensor) -> Tensor:
     return torch.stack(sides).view(-1, 2).to(like.device)
 
 
-def locate(pixels: Tensor, sizes: Sizes) -> Tuple[Tensor, Tensor, Tensor]:
+def locate(pixels: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
     """Level, row and column of pixels, each like ``pixels``."""
     return _locate(pixels, _table(sizes, pixels))
 
 
-def _locate(pixels: Tensor, table: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+def _locate(pixels: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ends = table.prod(1).cumsum(0)
     level = torch.bucketize(pixels, ends, right=True)
     place = pixels - (ends - table.prod(1))[level]
@@ -89,7 +89,7 @@ def window_rows(
 
 def bilinear_rows(
     batch_indices: Tensor, levels: Tensor, points: Tensor, sizes: Sizes
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Rows, and weights with which they add up to bilinear samples.
 
     The border is that of ``mmcv.ops.RoIAlign``: values continue for one pixel
@@ -153,7 +153,7 @@ def sample_map(
     return sampled[0].transpose(0, 1) * inside[:, None]
 
 
-def _neighbours(places: Tensor, length: Tensor) -> Tuple[Tensor, Tensor]:
+def _neighbours(places: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     """The two pixels around each place on one axis, and their weights.
 
     Args:

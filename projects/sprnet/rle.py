@@ -1,7 +1,5 @@
 """COCO's run lengths of masks that never stand in an image."""
 
-from typing import Dict, List
-
 import numpy as np
 from pycocotools import mask as coco_mask
 from torch import Tensor
@@ -19,7 +17,7 @@ def _runs(patch: Patch, height: int) -> np.ndarray:
     return places.reshape(-1, 2)
 
 
-def _encode(runs: List[np.ndarray], height: int, width: int) -> Dict:
+def _encode(runs: list[np.ndarray], height: int, width: int) -> dict:
     """COCO's RLE of runs in ascending order."""
     places = np.concatenate([np.zeros((0, 2), int), *runs])
     starts, ends = places.T
@@ -42,7 +40,7 @@ def rle_masks(
     height: int,
     width: int,
     threshold: float,
-) -> List[Dict]:
+) -> list[dict]:
     """COCO's RLE of what :func:`.pasting.paste_masks` gives, bit for bit.
 
     Args:
@@ -51,7 +49,7 @@ def rle_masks(
     Returns:
         n dicts of ``size``, [height, width], and ``counts``, compressed.
     """
-    runs: List[List[np.ndarray]] = [[] for _ in boxes]
+    runs: list[list[np.ndarray]] = [[] for _ in boxes]
     for patch in mask_patches(probabilities, boxes, height, width, threshold):
         runs[patch.index].append(_runs(patch, height))
     return [_encode(one, height, width) for one in runs]

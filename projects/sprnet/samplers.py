@@ -1,6 +1,6 @@
 """Which pixels and boxes train the mask head: its ``sampler``."""
 
-from typing import NamedTuple, Tuple, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ class Samples(NamedTuple):
     boxes: Tensor  # (P, 4) that each mask fills
 
 
-def with_masks(
-    samples: Samples, masks: Union[BitmapMasks, PolygonMasks]
-) -> Samples:
+def with_masks(samples: Samples, masks: BitmapMasks | PolygonMasks) -> Samples:
     """Those samples whose objects have a mask.
 
     An annotation without a segmentation is loaded with an empty mask, see
@@ -60,9 +58,13 @@ class OverlapPixelSampler:
         self.threshold = threshold
         self.max_pixels = max_pixels
 
+    def __str__(self) -> str:
+        """The rule, in words."""
+        return f'{type(self).__name__}, IoU > {self.threshold}'
+
     def positives(
         self, anchors: Tensor, boxes: Tensor
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """All candidates: pixels (P,) and instances (P,), of any number."""
         return positive_pixels(anchors, boxes, self.threshold)
 
@@ -87,7 +89,7 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
 
     def positives(
         self, anchors: Tensor, boxes: Tensor
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """As the base class's, then the best pixel of each object left out."""
         pixels, instances = super().positives(anchors, boxes)
         left_out = torch.ones(

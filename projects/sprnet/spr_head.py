@@ -1,4 +1,4 @@
-from typing import Dict, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmdet.models.utils import unpack_gt_instances
@@ -11,17 +11,17 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .boxes import enlarged
-from .masks import mask_targets
+from .mask_targets import mask_targets
 from .options import build_part, check, check_number, check_whole
 from .pyramid import pyramid_sizes
 from .samplers import with_masks
 
-# The modules of what a config chooses by type
+# The modules that hold this project's types of each part
 PARTS = dict(
-    sampler='samplers',
-    encoder='encoders',
-    decoder='decoder',
-    mask_output='mask_outputs',
+    sampler=['samplers'],
+    encoder=['encoders', 'box_grid'],
+    decoder=['decoder'],
+    mask_output=['mask_outputs'],
 )
 
 
@@ -85,7 +85,7 @@ class SPRHead(BaseModule):
 
         def part(registry, option, cfg, **told):
             """Build what a config chooses by type."""
-            ours = f'{__package__}.{PARTS[option]}'
+            ours = [f'{__package__}.{module}' for module in PARTS[option]]
             return build_part(registry, name, option, cfg, ours, **told)
 
         self.sampler = part(TASK_UTILS, 'sampler', sampler)
@@ -170,7 +170,7 @@ class SPRHead(BaseModule):
 
     def loss(
         self, feats: Sequence[Tensor], batch_data_samples: SampleList
-    ) -> Dict[str, Tensor]:
+    ) -> dict[str, Tensor]:
         """Mean binary cross-entropy of the masks that train (3.1).
 
         Args:
@@ -277,7 +277,7 @@ class SPRHead(BaseModule):
             feats: (N, C, H_l, W_l) of every level.
             batch_data_samples: with the images' meta information.
             results_list: for every image ``bboxes``, ``labels`` and
-                ``pixels``, see :func:`.pixels.predict_boxes_and_pixels`.
+                ``pixels``, see :func:`.detections.predict_boxes_and_pixels`.
             rescale: The boxes are at the images' original size, and so will
                 the masks be.
 

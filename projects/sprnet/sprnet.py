@@ -1,4 +1,5 @@
-from typing import Any, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -10,7 +11,7 @@ from mmdet.structures import DetDataSample, OptSampleList, SampleList
 from mmdet.utils import ConfigType
 from torch import Tensor
 
-from .pixels import predict_boxes_and_pixels
+from .detections import predict_boxes_and_pixels
 
 FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
 # What must be equal, where both are there
@@ -91,7 +92,7 @@ class SPRNet(SingleStageInstanceSegmentor):
             part = getattr(part, name, None)
         return part
 
-    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """The pyramid, (N, C, H_l, W_l) of every level, and after it the
         backbone's first map if the mask head's encoder reads that."""
         maps = self.backbone(batch_inputs)
@@ -152,7 +153,7 @@ class SPRNet(SingleStageInstanceSegmentor):
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
-    ) -> Tuple:
+    ) -> tuple:
         """Raw outputs: the box head's, and mask logits (N * n, S, S) of each
         image's n pixels of highest class score, n being ``max_per_img``.
 
@@ -177,3 +178,46 @@ class SPRNet(SingleStageInstanceSegmentor):
             labels.flatten(),
         )
         return (*outs, logits)
+
+
+@MODELS.register_module()
+class FrozenSPRNet(SPRNet):
+    """Masks for a detector that is finished: only the mask head is trained.
+
+    Backbone, neck and box head keep their weights and statistics, so boxes,
+    scores and labels stay those of the detector that ``load_from`` names.
+
+    Args:
+        args, kwargs: As of :class:`SPRNet`.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        for part in self._frozen():
+            part.requires_grad_(False)
+
+    def _frozen(self) -> list:
+        return [
+            part for name, part in self.named_children() if name != 'mask_head'
+        ]
+
+    def train(self, mode: bool = True) -> 'FrozenSPRNet':
+        """Set the mode of the mask head; all else stays in test mode, lest
+        its normalisation's statistics change."""
+        super().train(mode)
+        for part in self._frozen():
+            part.eval()
+        return self
+
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> dict:
+        """``loss_mask`` alone.
+
+        Args:
+            batch_inputs: (N, 3, H, W) normalised images.
+            batch_data_samples: with ``gt_instances``.
+        """
+        with torch.no_grad():
+            feats = self.extract_feat(batch_inputs)
+        return self.mask_head.loss(feats, batch_data_samples)

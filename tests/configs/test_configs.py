@@ -6,14 +6,14 @@ import re
 
 import pytest
 import torch
-from helpers import CONFIGS
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.fileio import load
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
-from shapes import CLASSES
+from shapes_data.scenes import CLASSES
+from support.helpers import CONFIGS
 
 ALL = sorted(
     path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts

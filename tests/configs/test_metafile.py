@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from helpers import CONFIGS, ROOT
+from support.helpers import CONFIGS, ROOT
 
 INDEX = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
 # By what a name says; tests/configs/test_configs.py checks that it is so

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import CONFIGS, ROOT
+from support.helpers import CONFIGS, ROOT
 
 RESULTS = (CONFIGS / 'RESULTS.md').read_text()
 PAGES = sorted(

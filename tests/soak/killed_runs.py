@@ -7,13 +7,13 @@ import resource
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 from soak.conftest import last_weights, same_weights, training
+from support.helpers import ROOT
 from tools.test_mmdet_tool import environment, run
 
 KILLS = 20
-DYING = Path(__file__).with_name('dying_train.py')
+DYING = ROOT / 'tests' / 'support' / 'dying_train.py'
 
 
 def start(command, folder) -> subprocess.Popen:

@@ -12,14 +12,14 @@ import mmengine
 import psutil
 import pytest
 import torch
-from helpers import ROOT, SHAPES_CONFIG
 from soak.conftest import same_weights
-from soak.rank_step import model_and_data
+from support.helpers import ROOT, SHAPES_CONFIG
+from support.rank_step import model_and_data
 from tools.test_mmdet_tool import coco_lines, command, environment, run
 
 from projects.sprnet import spr_head
 
-STEP = Path(__file__).with_name('rank_step.py')
+STEP = ROOT / 'tests' / 'support' / 'rank_step.py'
 PORT = '29621'
 
 ranks_of = pytest.mark.parametrize('ranks', [2, 4])

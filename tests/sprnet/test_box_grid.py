@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import BOX_CONFIG, build_model, pyramid, sample
 from mmcv.ops import roi_align
 from mmengine.structures import InstanceData
+from support.helpers import BOX_CONFIG, build_model, pyramid, sample
 
 from projects.sprnet import BoxGrid, JitteredBoxSampler
 from projects.sprnet.boxes import (

@@ -4,16 +4,17 @@ import tracemalloc
 
 import pytest
 import torch
-from helpers import BOX_CONFIG, SHAPES_CONFIG, pyramid, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+from support.helpers import BOX_CONFIG, SHAPES_CONFIG, pyramid, sample
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from projects.sprnet.detections import candidate_pixels
 from projects.sprnet.pasting import PIXELS_AT_ONCE
-from projects.sprnet.pixels import _candidates, _likely, candidate_pixels
+from projects.sprnet.pixels import _candidates, _likely
 from projects.sprnet.rle import rle_masks
 
 READING = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import all_pixels, at_all_pixels, pyramid
+from support.helpers import all_pixels, at_all_pixels, pyramid
 
 from projects.sprnet.encoders import ConsecutiveConvs, MultiScaleFusion
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from helpers import CONFIGS, build_model, sample
+from support.helpers import CONFIGS, build_model, sample
 from torch.optim import AdamW
 
 FROZEN = CONFIGS / 'frozen_detector'

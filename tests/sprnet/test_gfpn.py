@@ -2,11 +2,11 @@ import mmdet
 import numpy as np
 import pytest
 import torch
-from helpers import sample
 from mmdet.models.necks import FPN
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from support.helpers import sample
 
 from projects.sprnet.gfpn import GFPN, PooledGFPN
 

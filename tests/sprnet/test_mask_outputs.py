@@ -2,9 +2,9 @@ import json
 
 import pytest
 import torch
-from helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 from mmdet.registry import METRICS
 from mmdet.structures.mask import encode_mask_results
+from support.helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 
 SIZE = (96, 128)
 ORIGINAL = (75, 90)

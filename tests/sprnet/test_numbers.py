@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 from mmdet.apis import DetInferencer
 from mmdet.registry import METRICS
 from mmengine.structures import InstanceData
+from support.helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
 from torch import nn
 
 from projects.sprnet.pasting import paste_masks

@@ -5,9 +5,9 @@ import inspect
 
 import pytest
 import torch
-from helpers import SHAPES_CONFIG
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
+from support.helpers import SHAPES_CONFIG
 
 from projects.sprnet.gfpn import GFPN
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from helpers import CONFIGS, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
+from support.helpers import CONFIGS, sample
 from torch import nn
 
 from projects.sprnet.pyramid import locate, pyramid_sizes

@@ -3,18 +3,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import build_model
 from mmdet.models.task_modules import AnchorGenerator
+from support.helpers import build_model
 
+from projects.sprnet.detections import (
+    candidate_pixels,
+    least_logit,
+    predict_boxes_and_pixels,
+)
 from projects.sprnet.pixels import (
     BOXES_AT_ONCE,
     _all,
     _candidates,
     best_boxes,
-    candidate_pixels,
-    least_logit,
     positive_pixels,
-    predict_boxes_and_pixels,
 )
 from projects.sprnet.samplers import (
     EveryObjectPixelSampler,

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from helpers import all_pixels, at_all_pixels, pyramid
+from support.helpers import all_pixels, at_all_pixels, pyramid
 
 from projects.sprnet.pyramid import flatten_pyramid, locate, window_rows
 

@@ -1,13 +1,12 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from helpers import BOX_CONFIG, SHAPES_CONFIG
-from sprnet.two_ranks import model_and_data
+from support.helpers import BOX_CONFIG, ROOT, SHAPES_CONFIG
+from support.two_ranks import model_and_data
 
-SCRIPT = Path(__file__).with_name('two_ranks.py')
+SCRIPT = ROOT / 'tests' / 'support' / 'two_ranks.py'
 
 
 @pytest.fixture(

@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import SHAPES_CONFIG, build_model, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from support.helpers import SHAPES_CONFIG, build_model, sample
 
-from projects.sprnet.masks import mask_targets
+from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.pixels import positive_pixels
 
 

@@ -1,9 +1,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import CONFIGS, SHAPES_CONFIG, at_all_pixels, build_model, sample
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from support.helpers import (
+    CONFIGS,
+    SHAPES_CONFIG,
+    at_all_pixels,
+    build_model,
+    sample,
+)
 
 from projects.sprnet.pasting import paste_masks
 

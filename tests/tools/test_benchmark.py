@@ -8,11 +8,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS, ROOT, SHAPES_CONFIG, build_model
 from mmengine.hub import get_config
 from speed import clock, memory, parts, stages, subjects, training
 from speed.candidates import choose_threshold, recorded_scores
 from speed.report import chart, page
+from support.helpers import CONFIGS, ROOT, SHAPES_CONFIG, build_model
 
 SIZE = (96, 192)
 

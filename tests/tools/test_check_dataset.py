@@ -9,7 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from check_dataset import main
-from coco_files import (
+from dataset_check.faults import KINDS, report
+from dataset_check.objects import decode_counts
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from support.coco_files import (
     HEIGHT,
     RLE,
     SQUARE,
@@ -20,13 +26,7 @@ from coco_files import (
     stops,
     write,
 )
-from dataset_faults import KINDS, report
-from dataset_objects import decode_counts
-from helpers import SHAPES_CONFIG
-from PIL import Image
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from support.helpers import SHAPES_CONFIG
 
 
 def evaluated(folder):

@@ -8,13 +8,13 @@ from contextlib import suppress
 import cv2
 import numpy as np
 import pytest
-from coco_files import HEIGHT, WIDTH, coco, faults_in, loaded, write
-from dataset_faults import KINDS, report
-from dataset_objects import check_mask, decode_counts
+from common.configs import leaves
+from dataset_check.faults import KINDS, report
+from dataset_check.objects import check_mask, decode_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet_tool import leaves
 from pycocotools import mask as coco_mask
+from support.coco_files import HEIGHT, WIDTH, coco, faults_in, loaded, write
 
 bounded = settings(max_examples=40, deadline=None, derandomize=True)
 

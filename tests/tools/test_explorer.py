@@ -9,17 +9,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import BOX_CONFIG, CONFIGS, SHAPES_CONFIG, build_model, sample
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.structures import InstanceData
 from PIL import Image
+from support.helpers import (
+    BOX_CONFIG,
+    CONFIGS,
+    SHAPES_CONFIG,
+    build_model,
+    sample,
+)
 
 pytest.importorskip('gradio', reason='the explorer needs Gradio')
 
-import demo_model
 import explorer
 import gradio as gr
+from common import demo_model
 from explore.images import read_image
 from explore.pixel import pixels_hold, pixels_train, pixels_under
 from explore.view import (
@@ -28,11 +34,11 @@ from explore.view import (
     check,
     training_of,
 )
-from explorer_pages import COUNT, actions, served
 from gradio_client import Client, handle_file
+from support.explorer_pages import COUNT, actions, served
 
+from projects.sprnet.detections import candidate_pixels
 from projects.sprnet.pasting import paste_masks
-from projects.sprnet.pixels import candidate_pixels
 from projects.sprnet.pyramid import pyramid_sizes
 
 SIZES = [(24, 24), (12, 12), (6, 6), (3, 3), (2, 2)]  # of 192 x 192 pixels
@@ -427,8 +433,8 @@ def test_wrong_arguments_get_one_sentence(
         if said == 2:  # argparse's
             said = capsys.readouterr().err.splitlines()[-1]
         assert words in said and '\n' not in said, said
-    monkeypatch.setitem(sys.modules, 'gradio', None)
-    with pytest.raises(SystemExit, match='the page needs Gradio: .*pip'):
+    monkeypatch.setattr(explorer, 'MISSING', 'gradio')
+    with pytest.raises(SystemExit, match='not installed: gradio; pip'):
         listening()
 
 

@@ -10,13 +10,13 @@ import pytest
 pytest.importorskip('selenium', reason='a browser test needs selenium')
 pytest.importorskip('gradio', reason='the explorer needs Gradio')
 
-from explorer_pages import COUNT, actions, served
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from support.explorer_pages import COUNT, actions, served
 
 PROGRAMS = 'chromium', 'chromedriver'
 MISSING = [name for name in PROGRAMS if not shutil.which(name)]

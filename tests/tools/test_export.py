@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import (
+from mmdet.apis import inference_detector
+from mmengine.structures import InstanceData
+from shapes_data.scenes import CLASSES
+from support.helpers import (
     BOX_CONFIG,
     CONFIGS,
     ROOT,
@@ -21,9 +24,6 @@ from helpers import (
     build_model,
     sample,
 )
-from mmdet.apis import inference_detector
-from mmengine.structures import InstanceData
-from shapes import CLASSES
 
 from projects.sprnet import SPRHead
 from projects.sprnet.pasting import paste_masks
@@ -31,13 +31,13 @@ from projects.sprnet.pasting import paste_masks
 for package in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(package)
 
-import demo_model  # noqa: E402
 import export  # noqa: E402
-import figures  # noqa: E402
 import onnx  # noqa: E402
 import onnx_client  # noqa: E402
 import onnx_export.graph  # noqa: E402
 import onnxruntime  # noqa: E402
+from common import demo_model  # noqa: E402
+from common.configs import load_config, load_model  # noqa: E402
 from onnx_export.compare import difference  # noqa: E402
 from onnx_export.detector import (  # noqa: E402
     TraceableSPRNet,
@@ -137,8 +137,8 @@ def session(exported):
 @pytest.fixture(scope='module')
 def detector(config, small, checkpoint, shapes):
     options = {f'model.{key}': value for key, value in small.items()}
-    config = figures.load_config(config, dict(options, data_root=str(shapes)))
-    return figures.load_model(config, checkpoint, 'cpu')
+    config = load_config(config, dict(options, data_root=str(shapes)))
+    return load_model(config, checkpoint, 'cpu')
 
 
 def predictions(detector, images, image_shapes):
@@ -444,9 +444,7 @@ def test_wrong_input_ends_in_a_sentence(
         monkeypatch, capsys, *words, 'model.bbox_head.num_classes=5'
     )
     assert 'names 6 classes, but model.bbox_head.num_classes=5' in found
-    monkeypatch.setattr(
-        export, 'find_spec', lambda name: None if name == 'onnx' else name
-    )
+    monkeypatch.setattr(export, 'MISSING', 'onnx')
     found = said(config, checkpoint, out)
     assert 'not installed: onnx; pip install -r' in found
     assert not out.exists()

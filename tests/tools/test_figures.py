@@ -5,7 +5,6 @@ from pathlib import Path
 
 import compare
 import cv2
-import figures
 import gate_maps
 import gradient_flow
 import numpy as np
@@ -13,13 +12,15 @@ import positive_pixels
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
+from common import gates
+from common.configs import load_model
 from mmdet.registry import DATASETS
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
-from shapes import CLASSES
+from shapes_data.scenes import CLASSES
+from support.helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
 
 from projects.sprnet.pixels import best_pixels
 from projects.sprnet.pixels import positive_pixels as positives_of
@@ -68,14 +69,14 @@ def is_picture(file: Path, least: int = 300) -> bool:
 
 
 def test_gate_maps_are_the_gates_scores(checkpoints, shapes):
-    model = figures.load_model(
+    model = load_model(
         Config.fromfile(SHAPES_CONFIG), checkpoints['gfpn'], 'cpu'
     )
     kept = []
     handle = model.backbone.register_forward_hook(
         lambda _, __, maps: kept.append(maps)
     )
-    finer, coarser = gate_maps.score_maps(model, images(shapes)[0])
+    finer, coarser = gates.score_maps(model, images(shapes)[0])
     handle.remove()
     assert (finer.level, coarser.level) == (3, 4)
     # Resized to 192 pixels, so 96 pixels of the image are the whole map.
@@ -111,7 +112,7 @@ def test_gate_maps_are_the_gates_scores(checkpoints, shapes):
 )
 def test_colour_bar_of_a_gate(gate, limits):
     model = build_model(**{'neck.gate': gate})
-    assert gate_maps.find_gates(model)[0].limits == limits
+    assert gates.find_gates(model)[0].limits == limits
 
 
 def head_and_sample(**options):

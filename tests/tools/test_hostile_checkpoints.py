@@ -13,14 +13,14 @@ import explorer
 import export
 import gate_maps
 import mask_errors
-import mmdet_tool
 import predict
 import pytest
 import torch
-from helpers import SHAPES_CONFIG, build_model
+from common.mmdet_scripts import run_script
+from support.helpers import SHAPES_CONFIG, build_model
 
 train, test = (
-    SimpleNamespace(__file__=name, main=partial(mmdet_tool.main, name))
+    SimpleNamespace(__file__=name, main=partial(run_script, name))
     for name in ('train.py', 'test.py')
 )
 INIT = 'model.backbone.init_cfg'

@@ -8,9 +8,9 @@ import errno
 import os
 import re
 
-import mmdet_tool
 import pytest
-from helpers import SHAPES_CONFIG
+from common.mmdet_scripts import run_script
+from support.helpers import SHAPES_CONFIG
 from tools.test_mmdet_tool import command
 
 
@@ -49,7 +49,7 @@ def test_ends_in_a_sentence_and_leaves_no_bad_checkpoint(
     monkeypatch.setattr('sys.argv', [str(word) for word in argv[1:]])
     monkeypatch.setattr(os, 'fsync', fsync)
     with pytest.raises(SystemExit) as end:
-        mmdet_tool.main('train.py')
+        run_script('train.py')
     assert re.fullmatch(sentence, end.value.code), end.value.code
     assert not list(tmp_path.glob('*.pth*'))
     assert not (tmp_path / 'last_checkpoint').exists()

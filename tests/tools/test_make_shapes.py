@@ -5,11 +5,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from helpers import ROOT
 from make_shapes import polygons, uncompressed_rle
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
-from shapes import CLASSES, draw_scene
+from shapes_data.scenes import CLASSES, draw_scene
+from support.helpers import ROOT
 
 TOOL = ROOT / 'tools' / 'make_shapes.py'
 

@@ -3,9 +3,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import SHAPES_CONFIG, build_model, sample
 from mask_errors import main, match, shapes_and_frames
 from mmengine.structures import InstanceData
+from support.helpers import SHAPES_CONFIG, build_model, sample
 
 from projects.sprnet.pasting import paste_masks
 

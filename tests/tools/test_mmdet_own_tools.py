@@ -13,15 +13,16 @@ import mmdet_tool
 import mmengine
 import pytest
 import torch
-from helpers import ROOT, SHAPES_CONFIG, build_model
+from common.mmdet_scripts import SCRIPTS, run_script
 from mmdet.models import DetTTAModel
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_flip
 from mmengine.logging import HistoryBuffer
 from mmengine.structures import InstanceData
-from shapes import CLASSES
+from shapes_data.scenes import CLASSES
+from support.helpers import ROOT, SHAPES_CONFIG, build_model
 
-from projects.sprnet.tta import MaskTTAModel
+from projects.sprnet.runtime.tta import MaskTTAModel
 
 PAGE = (ROOT / 'tools' / 'mmdet_tools.md').read_text()
 NARROW = {
@@ -73,14 +74,14 @@ def call(place, shapes, script, *arguments, options=()):
         patch.setattr(sys, 'path', list(sys.path))
         # Threads: two of the tools start dozens of processes.
         patch.setattr(multiprocessing, 'Pool', multiprocessing.dummy.Pool)
-        mmdet_tool.main(script)
+        run_script(script)
 
 
 def test_the_page_names_tools_that_exist():
     named = re.findall(r'^\| `([\w/]+\.py)', PAGE, re.MULTILINE)
     assert len(named) > 15
     for name in named:
-        assert (mmdet_tool.SCRIPTS / name).is_file(), name
+        assert (SCRIPTS / name).is_file(), name
 
 
 def test_a_script_that_mmdet_does_not_have(monkeypatch, capsys):

@@ -8,9 +8,9 @@ import time
 
 import pytest
 import torch
-from helpers import ROOT, SHAPES_CONFIG
-from mmdet_tool import mixed_precision, moved_data, with_options
+from common.mmdet_scripts import mixed_precision, moved_paths, with_options
 from mmengine.config import Config, DictAction
+from support.helpers import ROOT, SHAPES_CONFIG
 
 SMALL = [
     'model.backbone.base_channels=8',
@@ -281,7 +281,7 @@ def parsed(options):
 
 def test_data_root_moves_every_path_of_the_data():
     options = parsed(
-        moved_data([str(SHAPES_CONFIG), '--cfg-options', 'data_root=/new'])
+        moved_paths([str(SHAPES_CONFIG), '--cfg-options', 'data_root=/new'])
     )
     cfg = Config.fromfile(SHAPES_CONFIG)
     cfg.merge_from_dict(options)
@@ -290,7 +290,7 @@ def test_data_root_moves_every_path_of_the_data():
     assert (
         cfg.val_evaluator.ann_file == '/new/annotations/instances_val2017.json'
     )
-    assert moved_data([str(SHAPES_CONFIG), '--cfg-options', 'a=1']) == []
+    assert moved_paths([str(SHAPES_CONFIG), '--cfg-options', 'a=1']) == []
 
 
 def test_given_options_win_over_added_ones():

@@ -11,11 +11,11 @@ import labelme_to_coco
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS, ROOT
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
+from support.helpers import CONFIGS, ROOT
 
 PAGE = (CONFIGS / 'OWN_DATA.md').read_text()
 CONFIG = re.search(r'```python\n(.*?)```', PAGE, re.DOTALL)[1]

@@ -13,9 +13,9 @@ import numpy as np
 import paper_tables
 import pytest
 import yaml
-from helpers import CONFIGS, ROOT, SHAPES_CONFIG
 from mmengine.config import Config
-from run_results import collect
+from support.helpers import CONFIGS, ROOT, SHAPES_CONFIG
+from tables.results import collect
 
 TABLES = {
     str(table['table']): table

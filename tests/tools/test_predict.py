@@ -10,14 +10,14 @@ import numpy as np
 import predict
 import pytest
 import torch
-from coco_results import CocoResults
-from helpers import CONFIGS, SHAPES_CONFIG, build_model
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from PIL import Image
+from prediction.coco_results import CocoResults
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
-from shapes import CLASSES
+from shapes_data.scenes import CLASSES
+from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 DETECTIONS = 5  # of every image, whatever they score

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from support.helpers import ROOT
 
 
 def setup(python, venv, requirements='requirements.txt', **environment):

@@ -1,19 +1,19 @@
 """What the page does when it is touched."""
 
 import html
+from collections.abc import Callable
 from functools import partial
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import cv2
 import gradio as gr
 import mmcv
 import numpy as np
-from gate_maps import draw, find_gates
+from common.gates import draw, find_gates
 from matplotlib.figure import Figure
 from mmdet.utils import get_test_pipeline_cfg
 from mmdet.visualization import DetLocalVisualizer, get_palette
 from mmengine.dataset import BaseDataset, Compose
-from positive_pixels import rule
 from torch import nn
 
 from projects.sprnet import BoxGrid, OverlapPixelSampler
@@ -43,7 +43,7 @@ class Visit(NamedTuple):
 
     view: View
     picture: np.ndarray  # with detections
-    click: Tuple[float, float]  # (x, y) in pixels of the original image
+    click: tuple[float, float]  # (x, y) in pixels of the original image
 
 
 def unchanged(outputs: int, message: str) -> list:
@@ -68,8 +68,8 @@ class Actions:
     def __init__(
         self,
         model: nn.Module,
-        dataset: Optional[BaseDataset],
-        examples: List[int],
+        dataset: BaseDataset | None,
+        examples: list[int],
     ) -> None:
         self.model = model
         self.dataset = dataset
@@ -137,9 +137,7 @@ class Actions:
         click = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         return self.redraw(Visit(view, view.image, click), score, mask)
 
-    def redraw(
-        self, visit: Optional[Visit], score: float, mask: float
-    ) -> list:
+    def redraw(self, visit: Visit | None, score: float, mask: float) -> list:
         """Show a visitor's image at these thresholds.
 
         Returns:
@@ -162,7 +160,7 @@ class Actions:
         return [visit, picture, line, *levels]
 
     def click(
-        self, visit: Optional[Visit], mask: float, at: gr.SelectData
+        self, visit: Visit | None, mask: float, at: gr.SelectData
     ) -> list:
         """Show the pixels under a click."""
         if visit is None:
@@ -203,9 +201,7 @@ class Actions:
         cross = round(x * view.scale), round(y * view.scale)
         return [visit, mark(visit.picture, cross), *levels]
 
-    def text(
-        self, view: View, held: Held, training: Optional[Training]
-    ) -> str:
+    def text(self, view: View, held: Held, training: Training | None) -> str:
         """What is said of a pixel, in Markdown."""
         x1, y1, x2, y2 = held.box
         lines = [
@@ -230,7 +226,7 @@ class Actions:
             return f'**positive** for the {name}, IoU {training.overlap:.2f}'
         return f'negative, IoU {training.overlap:.2f} with the {name}'
 
-    def gate_scores(self, visit: Optional[Visit], wanted: bool) -> Figure:
+    def gate_scores(self, visit: Visit | None, wanted: bool) -> Figure:
         """The score maps of the gates over a visitor's image, if anyone looks
         at them: they take longer than all the rest."""
         if visit is None or not wanted:
@@ -242,7 +238,7 @@ class Actions:
         ]
         return draw(view.image, merges, self.gates[0].limits)
 
-    def notes(self) -> List[str]:
+    def notes(self) -> list[str]:
         """What has to be known of this model, in sentences."""
         head, mask_head = self.model.bbox_head, self.model.mask_head
         sampler = mask_head.sampler
@@ -252,7 +248,7 @@ class Actions:
         ]
         if isinstance(sampler, OverlapPixelSampler):
             notes.append(
-                f'Positive in training: {rule(sampler)}; at most '
+                f'Positive in training: {sampler}; at most '
                 f'{sampler.max_pixels} of an image train, chosen at random.'
             )
         if self.reads_boxes:
@@ -267,7 +263,7 @@ class Actions:
             )
         return notes
 
-    def thumbnails(self) -> List[np.ndarray]:
+    def thumbnails(self) -> list[np.ndarray]:
         """Small pictures of the examples.
 
         Raises:

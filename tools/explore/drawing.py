@@ -3,8 +3,6 @@
 All are uint8 RGB. Colours, of the legend too: see COLOURS.
 """
 
-from typing import Optional, Tuple
-
 import cv2
 import mmcv
 import numpy as np
@@ -63,7 +61,7 @@ def draw_detections(
     return visualizer.get_image()
 
 
-def mark(picture: np.ndarray, place: Tuple[int, int]) -> np.ndarray:
+def mark(picture: np.ndarray, place: tuple[int, int]) -> np.ndarray:
     """A copy with a cross at a place, as (x, y)."""
     picture = picture.copy()
     for colour, width in (((0, 0, 0), 6), (COLOURS['pixel'], 3)):
@@ -96,7 +94,7 @@ class Window:
         """Boxes (n, 4) or (4,) of the image in the picture, (n, 4)."""
         return boxes.reshape(-1, 4) * self.zoom + np.tile(self.shift, 2)
 
-    def add(self, name: str, boxes: Optional[np.ndarray]) -> None:
+    def add(self, name: str, boxes: np.ndarray | None) -> None:
         """Draw boxes, if there are any, in the colour of a name of COLOURS."""
         if boxes is not None:
             self.picture = mmcv.imshow_bboxes(
@@ -114,7 +112,7 @@ class Window:
 
 
 def draw_anchors(
-    view: View, held: Held, best: bool, truth: Optional[np.ndarray]
+    view: View, held: Held, best: bool, truth: np.ndarray | None
 ) -> np.ndarray:
     """A pixel's anchors in as much of the image as they reach.
 
@@ -141,9 +139,9 @@ def draw_map(held: Held) -> np.ndarray:
 def draw_mask(
     view: View,
     held: Held,
-    colour: Tuple[int, int, int],
+    colour: tuple[int, int, int],
     mask: float,
-    truth: Optional[np.ndarray],
+    truth: np.ndarray | None,
 ) -> np.ndarray:
     """A pixel's mask in its regressed box, over the image around that, and
     the points that were read for it, if it was the box that was read.

@@ -2,8 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
 
 import gradio as gr
 
@@ -170,7 +170,7 @@ def temporary_files() -> Iterator[None]:
                 os.environ[TEMPORARY] = before
 
 
-def launch(page: gr.Blocks, host: str, port: Optional[int]) -> str:
+def launch(page: gr.Blocks, host: str, port: int | None) -> str:
     """Serve the page from a thread, to this address alone.
 
     Args:
@@ -199,7 +199,7 @@ def launch(page: gr.Blocks, host: str, port: Optional[int]) -> str:
     return address
 
 
-def build_levels(actions: Actions) -> List[gr.components.Component]:
+def build_levels(actions: Actions) -> list[gr.components.Component]:
     """A row for every level, of its text and three pictures."""
     swatch = '<span><i style="border-color: rgb{}"></i>{}</span>'
     gr.HTML(

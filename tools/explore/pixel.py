@@ -1,7 +1,7 @@
 """What one pixel of each pyramid level holds."""
 
 import math
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Training(NamedTuple):
     """What training would make of a pixel."""
 
     positive: bool
-    object: Optional[int]  # it learns, or overlaps most; None: overlaps none
+    object: int | None  # it learns, or overlaps most; None: overlaps none
     overlap: float  # IoU
 
 
@@ -62,7 +62,7 @@ def pixels_under(anchors: Tensor, sizes: Sizes, x: float, y: float) -> Tensor:
 
 
 @torch.no_grad()
-def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
+def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> list[Held]:
     """What pixels of an image's pyramid hold.
 
     Args:
@@ -113,7 +113,7 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> List[Held]:
     return held
 
 
-def pixels_train(view: View, pixels: Tensor) -> List[Optional[Training]]:
+def pixels_train(view: View, pixels: Tensor) -> list[Training | None]:
     """What training would make of pixels, None without ground truth."""
     if view.training is None:
         return [None] * len(pixels)

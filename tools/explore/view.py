@@ -1,12 +1,12 @@
 """What is kept of an image: enough that nothing needs another forward pass."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import mmcv
 import numpy as np
 import torch
-from compare import ground_truth
-from gate_maps import Merge, merges_of, recorded
+from common.gates import Merge, merges_of, recorded
+from common.images import ground_truth
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
@@ -14,11 +14,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from projects.sprnet import OverlapPixelSampler, SPRHead
-from projects.sprnet.pixels import (
-    best_boxes,
+from projects.sprnet.detections import (
     candidate_pixels,
     predict_boxes_and_pixels,
 )
+from projects.sprnet.pixels import assign_pixels
 from projects.sprnet.pyramid import Sizes, pyramid_sizes
 
 SIDES = 800, 1280  # least and most of a shown image's long side, in pixels
@@ -35,16 +35,16 @@ class View(NamedTuple):
     image: np.ndarray  # (H, W, 3) uint8 RGB, as shown
     scale: float  # of the shown image to the original one
     meta: dict  # the input's meta information
-    feats: List[Tensor]  # that the mask head reads, (1, C, H_l, W_l)
+    feats: list[Tensor]  # that the mask head reads, (1, C, H_l, W_l)
     sizes: Sizes  # of the pyramid's levels
     anchors: Tensor  # (L, A, 4) of the mask head, of each pixel
     pixels: InstanceData  # (L,) see :func:`best_of_pixels`
     found: InstanceData  # detections, with ``maps`` (n, S, S) in 0..1 that
     # fill ``frames`` (n, 4)
-    merges: List[Merge]  # the gates' scores, none without gates
-    truth: Optional[InstanceData] = None  # annotated ``bboxes``, ``labels``
+    merges: list[Merge]  # the gates' scores, none without gates
+    truth: InstanceData | None = None  # annotated ``bboxes``, ``labels``
     # (L,) see :func:`training_of`; None too if it is boxes that train
-    training: Optional[InstanceData] = None
+    training: InstanceData | None = None
 
 
 def check(model: nn.Module) -> None:
@@ -79,7 +79,7 @@ def scores_anchors(model: nn.Module) -> bool:
     return len(ones) == len(others) and all(map(torch.equal, ones, others))
 
 
-def shown(image: np.ndarray) -> Tuple[np.ndarray, float]:
+def shown(image: np.ndarray) -> tuple[np.ndarray, float]:
     """An image at a size to look at, and its scale to the given one."""
     side = max(image.shape[:2])
     scale = np.clip(side, *SIDES) / side
@@ -196,9 +196,7 @@ def training_of(
         ``overlaps`` (L,), that anchor's IoU.
     """
     pixels, objects = sampler.positives(anchors, boxes)
-    overlaps, nearest = best_boxes(anchors.flatten(0, 1), boxes)
-    overlaps, anchor = overlaps.view(anchors.shape[:2]).max(dim=1)
-    nearest = nearest.view(anchors.shape[:2]).gather(1, anchor[:, None])[:, 0]
+    overlaps, _, nearest = assign_pixels(anchors, boxes)
     nearest[pixels] = objects
     positive = torch.zeros(len(anchors), dtype=torch.bool)
     positive[pixels] = True

@@ -1,11 +1,12 @@
 """Whether an ONNX file detects what PyTorch does."""
 
-from typing import NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.structures import InstanceData
 
-Detections = Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Detections = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Difference(NamedTuple):

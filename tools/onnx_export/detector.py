@@ -1,6 +1,7 @@
 """An SPRNet in a form that a graph can be traced from."""
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmdet.models.dense_heads import RetinaHead
@@ -86,7 +87,7 @@ def candidates(
         [level.shape[2:] for level in cls_scores], device=image_shapes.device
     )
     start = 0
-    levels: List[Tuple[Tensor, ...]] = []
+    levels: list[tuple[Tensor, ...]] = []
     for logits, deltas, priors in zip(cls_scores, bbox_preds, anchors):
         length = logits.shape[2] * logits.shape[3]
         logits = logits.flatten(1)
@@ -130,7 +131,7 @@ class TraceableSPRNet(nn.Module):
 
     def forward(
         self, images: Tensor, image_shapes: Tensor
-    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Detections of a batch, image by image and best first.
 
         Args:

@@ -4,7 +4,7 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import torch
 from mmdet.utils import get_test_pipeline_cfg
@@ -20,7 +20,7 @@ OUTPUTS = ('image_index', 'boxes', 'scores', 'labels', 'masks')
 METADATA = 'sprnet'  # the key under which a file has its metadata, as JSON
 
 
-def metadata(detector: nn.Module, config: Config) -> Dict[str, Any]:
+def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
     """What a user of the graph has to know, under the config's own names.
 
     Returns:

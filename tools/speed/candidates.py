@@ -5,12 +5,14 @@ none is left, at 0 all of them are, and what is timed is neither.
 """
 
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any, Callable, Iterator, List
+from typing import Any
 from unittest.mock import patch
 
 import torch
+from mmdet.models.dense_heads import SOLOV2Head
 from torch import Tensor, nn
 
 # MMDetection's functions that compare scores with `score_thr`: the place of
@@ -23,7 +25,7 @@ FILTERS = {
 
 
 def _recording(
-    function: Callable, place: int, background: bool, seen: List[Tensor]
+    function: Callable, place: int, background: bool, seen: list[Tensor]
 ) -> Callable:
     @wraps(function)
     def record(*args: Any, **kwargs: Any) -> Any:
@@ -35,11 +37,9 @@ def _recording(
 
 
 @contextmanager
-def recorded_scores() -> Iterator[List[Tensor]]:
+def recorded_scores() -> Iterator[list[Tensor]]:
     """The scores that MMDetection's heads compare with a threshold."""
-    from mmdet.models.dense_heads import SOLOV2Head
-
-    seen: List[Tensor] = []
+    seen: list[Tensor] = []
     # SOLOv2 compares in a method: its arguments are self, kernels, scores.
     places = [(SOLOV2Head, '_predict_by_feat_single', 2, False)] + [
         (module, name, *where)

@@ -2,7 +2,8 @@
 
 import random
 import time
-from typing import Any, Callable, Dict, Hashable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 
@@ -25,11 +26,11 @@ def seconds(run: Callable, device: torch.device) -> float:
 
 
 def in_turns(
-    runs: Dict[Hashable, Callable[[], Any]],
+    runs: dict[Hashable, Callable[[], Any]],
     rounds: int,
     report: Callable[[str], None],
     warm_up: int = 0,
-) -> Dict[Hashable, list]:
+) -> dict[Hashable, list]:
     """What calls return, round by round.
 
     Machines slow down and speed up, and what ran before leaves its traces;
@@ -39,7 +40,7 @@ def in_turns(
         report: told what is under way.
         warm_up: rounds before those, which do not count.
     """
-    found: Dict[Hashable, list] = {name: [] for name in runs}
+    found: dict[Hashable, list] = {name: [] for name in runs}
     for turn in range(-warm_up, rounds):
         for name in random.Random(turn).sample(list(runs), len(runs)):
             report(f'{name}, round {turn + 1} of {rounds}')

@@ -2,7 +2,6 @@
 
 import logging
 from functools import partial
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 from mmengine.analysis import get_model_complexity_info
@@ -11,8 +10,8 @@ from .subjects import Subject, test_batch
 
 
 def complexity(
-    subject: Subject, image: np.ndarray, size: Tuple[int, int]
-) -> Dict[str, Optional[float]]:
+    subject: Subject, image: np.ndarray, size: tuple[int, int]
+) -> dict[str, float | None]:
     """Millions of parameters, and billions of multiply-adds of an image.
 
     The multiply-adds are those of the forward pass to the raw outputs, as of

@@ -1,11 +1,13 @@
 """How time and memory grow, one quantity at a time."""
 
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from mmdet.registry import TASK_UTILS
 from torch import nn
+
+import projects.sprnet  # noqa: F401  registers what `kind` names
 
 from .clock import in_turns, seconds
 from .latency import once, stages_once
@@ -36,7 +38,7 @@ HEADS = dict(bbox_head='RetinaHead', mask_head='SPRHead')
 
 def by_image_size(
     subjects: Sequence[Subject], report: Callable[[str], None]
-) -> Dict[str, List[float]]:
+) -> dict[str, list[float]]:
     """Seconds from a picture to its results at each of ``SHORT_SIDES``; the
     results have the size of the picture, whatever the input's."""
     image = picture(427, 640)
@@ -56,10 +58,10 @@ def by_image_size(
 
 def by_detections(
     subjects: Sequence[Subject],
-    size: Tuple[int, int],
+    size: tuple[int, int],
     rounds: int,
     report: Callable[[str], None],
-) -> Dict[str, List[float]]:
+) -> dict[str, list[float]]:
     """Median seconds of the masks alone, those to the original size included,
     for each of ``DETECTIONS``."""
     image = picture(427, 640)
@@ -100,7 +102,7 @@ def head_alone(part: str, classes: int, device: torch.device) -> nn.Module:
 
 def head_training(
     part: str, objects: int, classes: int, device: torch.device
-) -> Dict[str, float]:
+) -> dict[str, float]:
     """Seconds and peak MiB of a head's loss and gradients.
 
     Neither a backbone's nor the weights' memory is in it, and a step of one
@@ -129,10 +131,8 @@ def head_training(
 
 def masks_out(
     kind: str, height: int, width: int, device: torch.device
-) -> Dict[str, float]:
+) -> dict[str, float]:
     """Median seconds and peak MiB from 100 maps of 32x32 to an image's."""
-    import projects.sprnet  # noqa: F401  registers what `kind` names
-
     convert = TASK_UTILS.build(dict(type=kind))
     boxes = torch.from_numpy(random_boxes(100, height, width, 0)).to(device)
     axis = torch.linspace(-1, 1, 32, device=device)
@@ -151,9 +151,9 @@ def masks_out(
 
 def by_objects(
     device: torch.device, report: Callable[[str], None]
-) -> Dict[str, List[Dict[str, float]]]:
+) -> dict[str, list[dict[str, float]]]:
     """:func:`head_training` of both heads for each of ``OBJECTS``."""
-    found: Dict[str, List[Dict[str, float]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for part, name in HEADS.items():
         found[name] = []
         for objects in OBJECTS:
@@ -166,7 +166,7 @@ def by_objects(
 
 def by_classes(
     device: torch.device, report: Callable[[str], None]
-) -> Dict[str, List[Dict[str, float]]]:
+) -> dict[str, list[dict[str, float]]]:
     """:func:`head_training` of the mask head for each of ``CLASSES``."""
     found = []
     for classes in CLASSES:
@@ -177,9 +177,9 @@ def by_classes(
 
 def by_output(
     device: torch.device, report: Callable[[str], None]
-) -> Dict[str, List[Dict[str, float]]]:
+) -> dict[str, list[dict[str, float]]]:
     """:func:`masks_out` of each of ``OUTPUT_TYPES`` at each of ``OUTPUTS``."""
-    found: Dict[str, List[Dict[str, float]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for kind in OUTPUT_TYPES:
         found[kind] = []
         for height, width in OUTPUTS:

@@ -1,7 +1,7 @@
 """Time of an image, in all and by stage."""
 
 import statistics
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmdet.evaluation import CocoMetric
@@ -12,7 +12,7 @@ from .subjects import Subject, test_batch
 
 
 def once(
-    subject: Subject, image: np.ndarray, size: Tuple[int, int], batch: int
+    subject: Subject, image: np.ndarray, size: tuple[int, int], batch: int
 ) -> float:
     """Seconds from ``batch`` pictures to their results."""
     return seconds(
@@ -22,8 +22,8 @@ def once(
 
 
 def stages_once(
-    subject: Subject, image: np.ndarray, size: Tuple[int, int]
-) -> Dict[str, float]:
+    subject: Subject, image: np.ndarray, size: tuple[int, int]
+) -> dict[str, float]:
     """Seconds of each stage of a picture, and of its masks to RLE."""
     metric = CocoMetric(metric='bbox')
     with timed_stages(subject.model, subject.device) as timer:
@@ -39,12 +39,12 @@ def stages_once(
 def latency(
     subjects: Sequence[Subject],
     image: np.ndarray,
-    size: Tuple[int, int],
+    size: tuple[int, int],
     rounds: int,
     report: Callable[[str], None],
     batch: int = 1,
     warm_up: int = 0,
-) -> Dict[str, List[float]]:
+) -> dict[str, list[float]]:
     """Seconds a batch, from pictures to results at their original size, round
     by round."""
     return in_turns(
@@ -58,10 +58,10 @@ def latency(
 def stages(
     subjects: Sequence[Subject],
     image: np.ndarray,
-    size: Tuple[int, int],
+    size: tuple[int, int],
     rounds: int,
     report: Callable[[str], None],
-) -> Dict[str, Dict[str, float]]:
+) -> dict[str, dict[str, float]]:
     """Median seconds of each stage, batch 1."""
     found = in_turns(
         {s.name: lambda s=s: stages_once(s, image, size) for s in subjects},

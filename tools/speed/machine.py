@@ -4,7 +4,6 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Dict
 
 import mmcv
 import mmdet
@@ -12,7 +11,7 @@ import mmengine
 import torch
 
 
-def machine(device: torch.device) -> Dict[str, str]:
+def machine(device: torch.device) -> dict[str, str]:
     """Names and versions, in words."""
     info = Path('/proc/cpuinfo')
     found = info.exists() and re.search(

@@ -7,13 +7,17 @@ before there was a model; on a GPU what PyTorch's allocator gave out.
 import multiprocessing
 import os
 import re
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Tuple
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
+
+from .subjects import Subject, build, prepare, read_config, test_batch
+from .training import optimizer, step
 
 MIB = 2**20
 
@@ -77,11 +81,9 @@ def testing_peak(
     path: str,
     device: torch.device,
     image: np.ndarray,
-    size: Tuple[int, int],
+    size: tuple[int, int],
 ) -> float:
     """MiB of a model and of its way from a picture to its results."""
-    from .subjects import Subject, build, prepare, read_config, test_batch
-
     peak = Peak(device)
     one = Subject(name, build(read_config(path), device), device)
     prepare(one, image, size)
@@ -94,13 +96,10 @@ def training_peak(
     name: str,
     path: str,
     device: torch.device,
-    size: Tuple[int, int],
+    size: tuple[int, int],
     batch: int,
 ) -> float:
     """MiB of a model, its optimizer and a training step."""
-    from .subjects import Subject, build, read_config
-    from .training import optimizer, step
-
     peak = Peak(device)
     one = Subject(name, build(read_config(path), device), device)
     step(one, optimizer(one.model), size, batch)

@@ -1,6 +1,6 @@
 """What mixed precision, memory order and compilation gain."""
 
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def _compiled(subject: Subject) -> Subject:
     return subject
 
 
-OPTIONS: Dict[str, Callable[[Subject], Subject]] = {
+OPTIONS: dict[str, Callable[[Subject], Subject]] = {
     PLAIN: _plain,
     '--amp': _amp,
     'channels_last': _channels_last,
@@ -49,8 +49,8 @@ def optional_subjects(
     options: Sequence[str],
     device: torch.device,
     image: np.ndarray,
-    size: Tuple[int, int],
-) -> List[Subject]:
+    size: tuple[int, int],
+) -> list[Subject]:
     """The model with each option, under the option's name.
 
     Stock RetinaNet is not among them: in bfloat16 its NMS fails on a CPU.

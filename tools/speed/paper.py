@@ -1,6 +1,7 @@
 """The paper's speed column (Table 2), as ratios."""
 
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ class Row(NamedTuple):
     """A row of the paper's, and what it is measured with here."""
 
     config: str
-    size: Tuple[int, int]  # short and long side at most
+    size: tuple[int, int]  # short and long side at most
     fps: float  # the paper's
 
 
@@ -35,7 +36,7 @@ def paper_speeds(
     device: torch.device,
     rounds: int,
     report: Callable[[str], None],
-) -> Dict[str, List[float]]:
+) -> dict[str, list[float]]:
     """Seconds of an image for each of ``ROWS``, round by round."""
     runs = {}
     for name, row in ROWS.items():

@@ -1,6 +1,6 @@
 """What can be measured, part by part."""
 
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -41,10 +41,10 @@ class Parts:
 
     def __init__(
         self,
-        paths: Dict[str, str],
+        paths: dict[str, str],
         main: Sequence[str],
         device: torch.device,
-        size: Tuple[int, int],
+        size: tuple[int, int],
         rounds: int,
         report: Callable[[str], None],
     ) -> None:
@@ -56,9 +56,9 @@ class Parts:
         self.rounds = rounds
         self.report = report
         self.image = picture(427, 640)
-        self._subjects: Dict[str, Subject] = {}
+        self._subjects: dict[str, Subject] = {}
 
-    def subjects(self, names: Sequence[str]) -> List[Subject]:
+    def subjects(self, names: Sequence[str]) -> list[Subject]:
         """Models, each built once."""
         for name in names:
             if name not in self._subjects:
@@ -92,7 +92,7 @@ class Parts:
             )
         )
 
-    def _input_size(self) -> Tuple[int, int]:
+    def _input_size(self) -> tuple[int, int]:
         """Height and width of the picture as a model sees it."""
         (subject,) = self.subjects(self.main[:1])
         batch = test_batch(self.image, self.size)

@@ -1,8 +1,11 @@
 """The results as a page of tables, and as charts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, List, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
 from .options import PLAIN
@@ -20,7 +23,7 @@ SETTING = (
 BASE, OURS = 'RetinaNet', 'SPRNet-GFPN'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> List[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """A Markdown table's lines."""
     lines = [head, ['---'] * len(head), *rows]
     return ['| ' + ' | '.join(map(str, line)) + ' |' for line in lines] + ['']
@@ -45,7 +48,7 @@ def ratio(rounds: Sequence[float], others: Sequence[float]) -> str:
     return f'{median(a / b for a, b in zip(rounds, others)):.3f}'
 
 
-def latency_section(results: Dict) -> List[str]:
+def latency_section(results: dict) -> list[str]:
     """Time of an image."""
     times = results['latency']
     batches = results.get('batches', {})
@@ -72,7 +75,7 @@ def latency_section(results: Dict) -> List[str]:
     ]
 
 
-def stages_section(results: Dict) -> List[str]:
+def stages_section(results: dict) -> list[str]:
     """Time of each stage."""
     found = results['stages']
     rows = [
@@ -90,7 +93,7 @@ def stages_section(results: Dict) -> List[str]:
     ]
 
 
-def training_section(results: Dict) -> List[str]:
+def training_section(results: dict) -> list[str]:
     """Time of a training step."""
     found = results['training']
     rows = [
@@ -111,7 +114,7 @@ def training_section(results: Dict) -> List[str]:
     ]
 
 
-def memory_section(results: Dict) -> List[str]:
+def memory_section(results: dict) -> list[str]:
     """Peaks."""
     found = results['memory']
     rows = [
@@ -139,7 +142,7 @@ def memory_section(results: Dict) -> List[str]:
     ]
 
 
-def growth_section(results: Dict) -> List[str]:
+def growth_section(results: dict) -> list[str]:
     """Growth, a table a quantity."""
     found = results['growth']
     lines = ['## Growth', '']
@@ -170,7 +173,7 @@ def growth_section(results: Dict) -> List[str]:
     return lines
 
 
-def options_section(results: Dict) -> List[str]:
+def options_section(results: dict) -> list[str]:
     """What options gain."""
     found = results['options']
     rows = [
@@ -184,7 +187,7 @@ def options_section(results: Dict) -> List[str]:
     ]
 
 
-def complexity_section(results: Dict) -> List[str]:
+def complexity_section(results: dict) -> list[str]:
     """Parameters and multiply-adds."""
     rows = [
         [
@@ -201,7 +204,7 @@ def complexity_section(results: Dict) -> List[str]:
     ]
 
 
-def paper_section(results: Dict) -> List[str]:
+def paper_section(results: dict) -> list[str]:
     """The paper's speeds, as multiples of its Mask R-CNN's, and ours."""
     found = results['paper']
     base = 'Mask R-CNN R50, 800'
@@ -231,7 +234,7 @@ SECTIONS = dict(
 )
 
 
-def page(results: Dict) -> str:
+def page(results: dict) -> str:
     """All that was measured, as Markdown."""
     facts = [f'- {key}: {value}' for key, value in results['run'].items()]
     lines = ['# Speed', '', *facts, '', SETTING, '']
@@ -241,10 +244,8 @@ def page(results: Dict) -> str:
     return '\n'.join(lines)
 
 
-def chart(results: Dict, path: Path) -> None:
+def chart(results: dict, path: Path) -> None:
     """The stages of each model as stacked bars."""
-    from matplotlib.figure import Figure
-
     found = results['stages']
     names = list(found)[::-1]
     figure = Figure(figsize=(9, 2 + 0.45 * len(names)), layout='constrained')

@@ -2,10 +2,11 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from operator import attrgetter
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -63,8 +64,8 @@ class StageTimer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds: Dict[str, float] = defaultdict(float)
-        self._open: List[str] = []
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._open: list[str] = []
         self._since = 0.0
 
     @contextmanager

@@ -1,10 +1,12 @@
 """The models that are measured: random weights, one input, 100 instances."""
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Callable, ContextManager, Dict, List, NamedTuple, Tuple
+from typing import NamedTuple
 
+import mmcv
 import numpy as np
 import torch
 from mmdet.registry import MODELS
@@ -46,9 +48,11 @@ class Subject(NamedTuple):
     name: str
     model: nn.Module
     device: torch.device
-    context: Callable[[], ContextManager] = nullcontext  # of every prediction
+    context: Callable[[], AbstractContextManager] = (
+        nullcontext  # of every prediction
+    )
 
-    def predict(self, inputs: dict) -> List[DetDataSample]:
+    def predict(self, inputs: dict) -> list[DetDataSample]:
         """Results of a batch, at the images' original size."""
         with torch.no_grad(), self.context():
             return self.model.test_step(inputs)
@@ -84,8 +88,6 @@ def build(config: Config, device: torch.device) -> nn.Module:
 
 def picture(height: int, width: int) -> np.ndarray:
     """A fixed picture of soft colours, (height, width, 3) uint8."""
-    import mmcv
-
     coarse = np.random.default_rng(0).uniform(0, 255, (20, 30, 3))
     fine = mmcv.imresize(
         coarse.astype(np.float32), (width, height), interpolation='bicubic'
@@ -117,8 +119,8 @@ def pipeline(short_side: int, long_side: int) -> Compose:
 
 
 def test_batch(
-    image: np.ndarray, size: Tuple[int, int], batch: int = 1
-) -> Dict[str, list]:
+    image: np.ndarray, size: tuple[int, int], batch: int = 1
+) -> dict[str, list]:
     """``batch`` times the picture, resized to (short, long) side at most."""
     packed = pipeline(*size)(dict(img=image, img_id=0))
     return dict(
@@ -128,7 +130,7 @@ def test_batch(
 
 
 def prepare(
-    subject: Subject, image: np.ndarray, size: Tuple[int, int]
+    subject: Subject, image: np.ndarray, size: tuple[int, int]
 ) -> None:
     """Make a model return ``INSTANCES`` instances of ``image``.
 

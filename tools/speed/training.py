@@ -1,6 +1,6 @@
 """Time of a training step, forward and backward apart."""
 
-from typing import Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ def random_boxes(count: int, height: int, width: int, seed: int) -> np.ndarray:
     return np.concatenate([corner, corner + sides], 1).astype(np.float32)
 
 
-def polygons(boxes: np.ndarray) -> List[List[np.ndarray]]:
+def polygons(boxes: np.ndarray) -> list[list[np.ndarray]]:
     """An ellipse of 16 corners for each box."""
     angles = np.arange(16) * np.pi / 8
     circle = np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -64,7 +64,7 @@ def annotated(
     return sample
 
 
-def training_batch(size: Tuple[int, int], batch: int) -> Dict[str, list]:
+def training_batch(size: tuple[int, int], batch: int) -> dict[str, list]:
     """Images of noise, (height, width), with ``OBJECTS`` objects of one class
     each, their masks as pixels, as MMDetection's COCO pipelines load them."""
     height, width = size
@@ -93,8 +93,8 @@ def optimizer(model: nn.Module) -> OptimWrapper:
 
 
 def step(
-    subject: Subject, wrapper: OptimWrapper, size: Tuple[int, int], batch: int
-) -> Tuple[float, float]:
+    subject: Subject, wrapper: OptimWrapper, size: tuple[int, int], batch: int
+) -> tuple[float, float]:
     """Seconds forward, and backward with the optimizer's step."""
     model = subject.model.train()
     data = training_batch(size, batch)
@@ -115,11 +115,11 @@ def step(
 
 def training(
     subjects: Sequence[Subject],
-    size: Tuple[int, int],
+    size: tuple[int, int],
     rounds: int,
     report: Callable[[str], None],
     batch: int = 2,
-) -> Dict[str, Dict[str, List[float]]]:
+) -> dict[str, dict[str, list[float]]]:
     """Seconds ``forward``, ``backward`` and in all, ``step``, by round."""
     wrappers = {s.name: optimizer(s.model) for s in subjects}
     found = in_turns(

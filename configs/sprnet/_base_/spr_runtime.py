@@ -1,8 +1,8 @@
 # These names are not MMDetection's, so that a config can inherit this file
 # beside one of its configs.
 spr_imports = dict(imports=['projects.sprnet'])
-# They are default hooks, because a config's own custom_hooks replace those that
-# it inherits.
+# They are default hooks, because a config's own custom_hooks replace the
+# inherited ones.
 spr_hooks = dict(
     checkpoint=dict(type='WholeCheckpointHook'),
     num_class_check=dict(type='NumClassCheckHook'),

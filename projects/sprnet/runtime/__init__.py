@@ -1,0 +1,1 @@
+"""What a run needs and would serve any detector: data, hooks, metrics."""

@@ -1,0 +1,127 @@
+"""Runs that die while they write: what is left, and how they go on."""
+
+import errno
+import os
+import resource
+import signal
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from support.dying import die_at
+from support.toy_run import EPOCHS, last_weights, toy_runner
+
+from projects.sprnet import WholeFileBackend
+
+LAST = f'epoch_{EPOCHS}.pth'
+
+
+def train(folder: Path) -> None:
+    toy_runner(folder, max_keep_ckpts=1).train()
+
+
+def in_a_child(function, *args) -> int:
+    """Call in a fork of this process; returns how it ended, as os.wait."""
+    child = os.fork()
+    if not child:
+        try:
+            function(*args)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def train_and_die(folder: Path, call: int) -> None:
+    die_at(call)
+    train(folder)
+
+
+def files(folder: Path) -> set:
+    found = {path.name for path in folder.iterdir() if path.is_file()}
+    return {name for name in found if not name.endswith('.py')}  # configs
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('unbroken')
+    train(folder)
+    assert files(folder) == {LAST, 'last_checkpoint'}
+    return folder
+
+
+# The first epoch syncs and moves two files, each later one removes one too.
+@pytest.mark.parametrize('call', range(1, 5 * EPOCHS))
+def test_a_run_killed_while_it_writes_goes_on_to_the_same_end(
+    unbroken, tmp_path, call
+):
+    assert in_a_child(train_and_die, tmp_path, call) == signal.SIGKILL
+    found = [torch.load(path) for path in tmp_path.glob('epoch_*.pth')]
+    assert len(found) >= (call > 2)
+    assert (tmp_path / 'last_checkpoint').exists() == (call > 4)
+    if call > 4:
+        last_weights(tmp_path)
+    train(tmp_path)
+    assert last_weights(tmp_path) == last_weights(unbroken)
+    assert files(tmp_path) == files(unbroken)
+
+
+def test_a_full_disk_costs_no_checkpoint(unbroken, tmp_path):
+    """As which a limit to the size of files serves."""
+
+    def no_room():
+        limit = (unbroken / LAST).stat().st_size // 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        with pytest.raises(OSError, match=r'epoch_2\.pth') as end:
+            train(tmp_path)
+        assert end.value.errno == errno.EFBIG
+
+    assert in_a_child(train_and_die, tmp_path, 5) == signal.SIGKILL
+    assert in_a_child(no_room) == 0
+    assert files(tmp_path) == {'epoch_1.pth', 'last_checkpoint'}
+    train(tmp_path)
+    assert last_weights(tmp_path) == last_weights(unbroken)
+
+
+def test_outdated_checkpoints_go_when_the_new_one_is_there(
+    tmp_path, monkeypatch
+):
+    there = {}
+    remove = WholeFileBackend.remove
+
+    def recorded(self, path):
+        there[Path(path).name] = files(tmp_path)
+        remove(self, path)
+
+    monkeypatch.setattr(WholeFileBackend, 'remove', recorded)
+    runner = toy_runner(
+        tmp_path, max_keep_ckpts=1, save_best='toy/figure', rule='greater'
+    )
+    runner.train()
+    for epoch in range(1, EPOCHS):
+        for name in ('epoch_{}.pth', 'best_toy_figure_epoch_{}.pth'):
+            assert name.format(epoch + 1) in there.pop(name.format(epoch))
+    assert not there
+    assert files(tmp_path) == {
+        LAST,
+        f'best_toy_figure_{LAST}',
+        'last_checkpoint',
+    }
+
+
+def test_a_file_that_cannot_be_written_leaves_what_was_there(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / 'new' / 'file'
+    WholeFileBackend().put(b'old', path)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match=f'No space left .*{path}'):
+        WholeFileBackend().put_text('new', path)
+    assert path.read_bytes() == b'old'
+    assert files(path.parent) == {'file'}

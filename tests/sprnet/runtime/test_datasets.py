@@ -1,0 +1,116 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from projects.sprnet.runtime.datasets import CheckedCocoDataset, is_inside
+
+
+def dataset(folder, image=(), annotation=(), **options):
+    """A data set of one picture and one object."""
+    file = folder / 'images' / '1.png'
+    file.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(file), np.zeros((40, 60, 3), np.uint8))
+    one = dict(
+        id=7,
+        image_id=3,
+        category_id=1,
+        bbox=[10, 10, 20, 20],
+        area=400,
+        segmentation=[[10, 10, 30, 10, 30, 30]],
+    )
+    data = dict(
+        images=[
+            {
+                **dict(id=3, file_name='1.png', height=40, width=60),
+                **dict(image),
+            }
+        ],
+        annotations=[{**one, **dict(annotation)}],
+        categories=[dict(id=1, name='cell')],
+    )
+    (folder / 'coco.json').write_text(json.dumps(data))
+    return CheckedCocoDataset(
+        ann_file='coco.json',
+        data_root=str(folder),
+        data_prefix=dict(img='images/'),
+        metainfo=dict(classes=('cell',)),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='PackDetInputs', meta_keys=('img_id',)),
+        ],
+        **options,
+    )
+
+
+def test_loads_what_is_right(tmp_path):
+    loaded = dataset(tmp_path)[0]
+    assert loaded['inputs'].shape == (3, 40, 60)
+    assert loaded['data_samples'].img_id == 3
+    assert len(loaded['data_samples'].gt_instances) == 1
+
+
+@pytest.mark.parametrize(
+    'path,inside',
+    [
+        ('a/b/1.jpg', True),
+        ('a/b/c/../1.jpg', True),
+        ('a/b/../1.jpg', False),
+        ('a/bc/1.jpg', False),
+        ('/a/b/1.jpg', False),
+    ],
+)
+def test_what_is_inside_of_a_folder(path, inside):
+    assert is_inside(path, 'a/b') == inside
+    assert is_inside(path, 'a/b/') == inside
+
+
+@pytest.mark.parametrize('name', ['../1.png', '{}/1.png', 'http://a/1.png'])
+def test_refuses_images_outside_of_the_folder(name, tmp_path):
+    Image.new('RGB', (60, 40)).save(tmp_path / '1.png')
+    with pytest.raises(ValueError, match='image 3: file_name .* outside'):
+        dataset(tmp_path, image=dict(file_name=name.format(tmp_path)))
+
+
+def test_refuses_more_pixels_than_allowed_by_the_header(tmp_path):
+    with pytest.raises(RuntimeError, match='image 3.*60 x 40 .*max_pixels'):
+        dataset(tmp_path, max_pixels=60 * 40 - 1)[0]
+    assert dataset(tmp_path, max_pixels=60 * 40)[0]
+
+
+@pytest.mark.parametrize(
+    'image,annotation',
+    [
+        (dict(file_name='2.png'), {}),
+        ({}, dict(segmentation=dict(size=[9, 9], counts=[40, 41]))),
+    ],
+)
+def test_names_the_image_that_cannot_be_loaded(image, annotation, tmp_path):
+    broken = dataset(tmp_path, image, annotation)
+    with pytest.raises(RuntimeError, match='coco.json, image 3, .*png: '):
+        broken[0]
+
+
+@pytest.mark.parametrize('poly2mask', [True, False])
+@pytest.mark.parametrize('mask', [None, []])
+def test_an_object_without_a_mask_keeps_its_box(mask, poly2mask, tmp_path):
+    boxes_alone = dataset(tmp_path, annotation=dict(segmentation=mask))
+    boxes_alone.pipeline.transforms[1].poly2mask = poly2mask
+    sample = boxes_alone[0]['data_samples']
+    assert sample.gt_instances.bboxes.tensor.tolist() == [[10, 10, 30, 30]]
+    assert sample.gt_instances.masks.areas.tolist() == [0]
+    assert len(sample.ignored_instances) == 0
+
+
+def test_masks_may_be_required(tmp_path):
+    with pytest.raises(ValueError, match='image 3: .* no segmentation'):
+        dataset(tmp_path, annotation=dict(segmentation=[]), require_masks=True)
+    assert dataset(tmp_path, require_masks=True)[0]
+
+
+def test_names_the_image_of_a_broken_annotation(tmp_path):
+    with pytest.raises(ValueError, match='coco.json, image 3: '):
+        dataset(tmp_path, annotation=dict(bbox=[1, 2]))

@@ -1,0 +1,95 @@
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+from support.toy_run import Toy, last_weights, toy_runner
+
+from projects.sprnet import FiniteLossHook
+
+LOSSES = {
+    'loss_mask is nan': lambda w: dict(
+        loss_cls=w, loss_mask=[w, w * torch.nan], accuracy=w * torch.nan
+    ),
+    'loss_cls is inf, loss_mask is nan': lambda w: dict(
+        loss_cls=w + torch.inf, loss_mask=w * torch.nan
+    ),
+    'the gradients are not finite': lambda w: dict(loss_cls=(w * 0).sqrt()),
+}
+
+
+class Broken(Toy):
+    """Goes wrong in its third iteration, the second epoch's first."""
+
+    iterations = 0
+
+    def losses(self, images, samples):
+        self.iterations += 1
+        if self.iterations < 3:
+            return super().losses(images, samples)
+        self.ids = [sample.img_id for sample in samples]
+        return LOSSES[self.fault](self.weight)
+
+
+@pytest.mark.parametrize('fault', LOSSES)
+def test_stops_before_the_step_and_names_losses_and_images(fault, tmp_path):
+    runner = toy_runner(tmp_path, Broken)
+    runner.model.fault = fault
+    with pytest.raises(FloatingPointError) as end:
+        runner.train()
+    ids = ', '.join(map(str, runner.model.ids))
+    assert len(runner.model.ids) == 2
+    assert str(end.value).startswith(
+        f'iteration 3: {fault}, of the images {ids} ('
+    )
+    assert runner.model.weight.item() == last_weights(tmp_path) != 0
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+
+
+def test_watches_no_longer_than_the_training(tmp_path):
+    runner = toy_runner(tmp_path)
+    runner.train()
+    assert not runner.model._forward_hooks
+    optimizer = runner.optim_wrapper.optimizer
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def rank_of_two(rank, folder):
+    """One rank whose second has a loss that is NaN; writes what it says."""
+    dist.init_process_group(
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2
+    )
+    hook, model = FiniteLossHook(), Toy()
+    loss = torch.tensor([1.0, torch.nan][rank])
+    samples = [SimpleNamespace(img_id=10 * rank + n) for n in range(2)]
+    try:
+        hook._check_losses(
+            SimpleNamespace(iter=6),
+            model,
+            (),
+            dict(mode='loss', data_samples=samples),
+            dict(loss_mask=loss),
+        )
+    except FloatingPointError as error:
+        (folder / f'rank{rank}').write_text(str(error))
+
+
+def test_all_ranks_stop_with_the_reason_of_the_one_at_fault(tmp_path):
+    children = []
+    for rank in range(2):
+        children.append(os.fork())
+        if not children[-1]:
+            try:
+                rank_of_two(rank, tmp_path)
+            finally:
+                os._exit(0)
+    for child in children:
+        os.waitpid(child, 0)
+    first, second = (
+        (tmp_path / f'rank{rank}').read_text() for rank in range(2)
+    )
+    assert first == second
+    assert first.startswith(
+        'iteration 7: loss_mask is nan, of the images 10, 11 ('
+    )

@@ -1,0 +1,105 @@
+"""What a run can be told to gain speed: see README's "Faster"."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmdet.registry import HOOKS, OPTIM_WRAPPERS
+from mmdet.structures.bbox import bbox_overlaps
+from support.helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
+from torch import nn
+
+
+@pytest.fixture(params=[SHAPES_CONFIG, BOX_CONFIG], ids=['pixels', 'boxes'])
+def config(request):
+    return request.param
+
+
+def batch(size=128):
+    torch.manual_seed(0)
+    return dict(
+        inputs=[torch.randint(256, (3, size, size), dtype=torch.uint8)],
+        data_samples=[sample([(10, 20, 70, 90), (40, 8, 120, 60)], [0, 3])],
+    )
+
+
+def untrained(config):
+    return build_model(config, **{'test_cfg.score_thr': 0.0})
+
+
+def masks_and_boxes(model):
+    found = model.eval().test_step(batch())[0].pred_instances
+    return found.masks, found.bboxes
+
+
+def test_training_in_bfloat16(config):
+    model = build_model(config)
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(
+            type='BFloat16OptimWrapper',
+            optimizer=torch.optim.SGD(model.parameters(), lr=1e-3),
+        )
+    )
+    seen = []
+    for conv in model.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.register_forward_hook(lambda *a: seen.append(a[2].dtype))
+    torch.manual_seed(1)  # of the jitter
+    plain = model.parse_losses(
+        model(**model.data_preprocessor(batch(), True), mode='loss')
+    )[1]
+    assert set(seen) == {torch.float32}
+    seen.clear()
+    before = copy.deepcopy(model.state_dict())
+    torch.manual_seed(1)
+    mixed = model.train_step(batch(), wrapper)
+    assert set(seen) == {torch.bfloat16}
+    for name, loss in plain.items():
+        assert mixed[name].item() == pytest.approx(loss.item(), rel=0.05)
+    changed = [
+        name
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    ]
+    assert any(name.startswith('mask_head.decoder') for name in changed)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_testing_in_bfloat16_gives_nearly_the_same(config):
+    model = untrained(config)
+    masks, boxes = masks_and_boxes(model)
+    with torch.autocast('cpu', torch.bfloat16):
+        rough, moved = masks_and_boxes(model)
+    assert len(masks) == len(rough) == 100
+    assert rough.dtype == torch.bool
+    overlaps = bbox_overlaps(moved.float(), boxes).amax(dim=1)
+    assert overlaps.median() > 0.8
+
+
+def test_channels_last_changes_nothing_but_the_order(config):
+    model = untrained(config)
+    weights = copy.deepcopy(model.state_dict())
+    masks, boxes = masks_and_boxes(model)
+    hook = HOOKS.build(dict(type='ChannelsLastHook'))
+    hook.before_run(SimpleNamespace(model=model))
+    order = dict(memory_format=torch.channels_last)
+    assert model.backbone.layer1[0].conv1.weight.is_contiguous(**order)
+    seen = []
+    model.neck.register_forward_hook(lambda *a: seen.extend(a[2]))
+    again, moved = masks_and_boxes(model)
+    assert all(feat.is_contiguous(**order) for feat in seen)
+    torch.testing.assert_close(moved, boxes, atol=1e-3, rtol=1e-4)
+    assert (again != masks).float().mean() < 1e-3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_the_mask_head_compiles(config):
+    model = untrained(config)
+    masks, boxes = masks_and_boxes(model)
+    # Without generating code, and without the backbone, which take minutes.
+    head = model.mask_head
+    head.forward = torch.compile(head.forward, backend='eager')
+    again, same = masks_and_boxes(model)
+    assert torch.equal(again, masks) and torch.equal(same, boxes)

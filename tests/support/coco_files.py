@@ -1,0 +1,105 @@
+"""A small COCO data set and its faults, as the tests of the checker share."""
+
+import functools
+import json
+
+import cv2
+import numpy as np
+from check_dataset import check, splits_of
+from common.configs import load_config
+from mmdet.registry import DATASETS
+from shapes_data.scenes import CLASSES
+from support.helpers import SHAPES_CONFIG
+
+HEIGHT, WIDTH = 40, 60
+SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
+# The same, of 20 columns from pixel 10 * 40 + 10 on
+RLE = dict(size=[HEIGHT, WIDTH], counts=[410, 20, *[20, 20] * 19, 1210])
+
+
+def annotation(number, image, **fields):
+    one = dict(
+        id=number,
+        image_id=image,
+        category_id=1,
+        bbox=[10, 10, 20, 20],
+        area=400,
+        iscrowd=0,
+        segmentation=[list(SQUARE)],
+    )
+    return {**one, **fields}
+
+
+def coco():
+    """A faultless COCO JSON: two images, three objects, one a crowd."""
+    return dict(
+        images=[
+            dict(id=n, file_name=f'{n}.jpg', height=HEIGHT, width=WIDTH)
+            for n in (1, 2)
+        ],
+        annotations=[
+            annotation(11, 1),
+            annotation(12, 1, category_id=6, segmentation=dict(RLE)),
+            annotation(21, 2, iscrowd=1, segmentation=dict(RLE)),
+        ],
+        categories=[
+            dict(id=n, name=name) for n, name in enumerate(CLASSES, start=1)
+        ],
+    )
+
+
+def write(folder, change=lambda data, folder: None):
+    """Two pictures and their JSON, changed."""
+    noise = np.random.default_rng(0).integers(
+        0, 255, (HEIGHT, WIDTH, 3), np.uint8
+    )
+    for name in ('1.jpg', '2.jpg'):
+        cv2.imwrite(str(folder / name), noise)
+    data = coco()
+    changed = change(data, folder)
+    text = changed if isinstance(changed, str) else json.dumps(data)
+    (folder / 'coco.json').write_text(text)
+
+
+@functools.cache
+def split(name):
+    """What the shapes' config does with its 'train' or 'val and test'."""
+    return dict(splits_of(load_config(SHAPES_CONFIG, {})))[name]
+
+
+def faults_in(folder, name='train', **fields):
+    fields = {'masks_optional': False, **fields}
+    changed = split(name)._replace(
+        ann_file=str(folder / 'coco.json'),
+        folder=str(folder),
+        evaluated_files=[],
+        **fields,
+    )
+    return check(changed, processes=1)[1]
+
+
+def stops(what, folder):
+    try:
+        what(folder)
+    except Exception:
+        return True
+    return False
+
+
+def loaded(folder):
+    """All images and annotations as MMDetection loads them in training."""
+    dataset = DATASETS.build(
+        dict(
+            type='CocoDataset',
+            ann_file=str(folder / 'coco.json'),
+            data_prefix=dict(img=str(folder)),
+            metainfo=dict(classes=CLASSES),
+            filter_cfg=dict(filter_empty_gt=True, min_size=32),
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+                dict(type='PackDetInputs', meta_keys=('img_id', 'ori_shape')),
+            ],
+        )
+    )
+    return [dataset[n] for n in range(len(dataset))]

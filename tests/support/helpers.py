@@ -1,0 +1,104 @@
+"""Small models and data that the tests share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+import projects.sprnet  # noqa: F401  registers what the configs name
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs' / 'sprnet'
+SHAPES_CONFIG = CONFIGS / 'sprnet_r18_gfpn_shapes.py'
+BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
+
+register_all_modules()
+
+
+def build_model(
+    config: Path = SHAPES_CONFIG, seed: int = 0, **options
+) -> nn.Module:
+    """A config's model without pre-trained weights, seeded."""
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict({f'model.{k}': v for k, v in options.items()})
+    cfg.model.backbone.init_cfg = None
+    torch.manual_seed(seed)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+def sample(
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    size: tuple[int, int] = (128, 128),
+    crowds: Sequence[Sequence[float]] = (),
+) -> DetDataSample:
+    """An annotated image; each object's mask is an ellipse in its box."""
+    height, width = size
+    y, x = np.mgrid[:height, :width] + 0.5
+    masks = [
+        ((x - (x1 + x2) / 2) / (x2 - x1)) ** 2
+        + ((y - (y1 + y2) / 2) / (y2 - y1)) ** 2
+        <= 0.25
+        for x1, y1, x2, y2 in boxes
+    ]
+    result = DetDataSample(
+        metainfo=dict(
+            img_id=1,
+            img_shape=size,
+            ori_shape=size,
+            pad_shape=size,
+            batch_input_shape=size,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    result.gt_instances = InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.long),
+        masks=BitmapMasks(
+            np.array(masks, np.uint8).reshape(-1, height, width), height, width
+        ),
+    )
+    result.ignored_instances = InstanceData(
+        bboxes=torch.tensor(crowds, dtype=torch.float32).reshape(-1, 4)
+    )
+    return result
+
+
+def pyramid(
+    sizes: Sequence[tuple[int, int]], batch: int = 2, channels: int = 6
+) -> list:
+    return [
+        torch.randn(batch, channels, *s, requires_grad=True) for s in sizes
+    ]
+
+
+def all_pixels(
+    sizes: Sequence[tuple[int, int]], batch: int
+) -> tuple[Tensor, Tensor]:
+    """Image and pyramid index of every pixel there is."""
+    length = sum(h * w for h, w in sizes)
+    return (
+        torch.arange(batch).repeat_interleave(length),
+        torch.arange(length).repeat(batch),
+    )
+
+
+def at_all_pixels(maps: Sequence[Tensor]) -> Tensor:
+    """Dense maps (N, C, H_l, W_l) as rows in the order of all_pixels."""
+    return torch.cat(
+        [
+            one.permute(1, 2, 0).flatten(0, 1)
+            for n in range(len(maps[0]))
+            for one in (level[n] for level in maps)
+        ]
+    )

@@ -1,0 +1,12 @@
+"""What several commands use.
+
+Importing this package puts the repository on the import path, so that
+``projects.sprnet`` can be imported from any working directory.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# First, because another package called `projects` may be installed
+sys.path.insert(0, str(ROOT))

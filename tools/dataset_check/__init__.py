@@ -1,0 +1,1 @@
+"""What check_dataset.py finds, and how it says so."""

@@ -1,0 +1,1 @@
+"""What predict.py reads and writes."""

@@ -1,0 +1,1 @@
+"""The pictures of make_shapes.py."""

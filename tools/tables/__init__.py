@@ -1,0 +1,1 @@
+"""What paper_tables.py runs, collects and writes."""
