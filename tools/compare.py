@@ -1,12 +1,13 @@
-"""Figure 8: two models' predictions side by side, and the recall of each.
+"""Figure 8: the predictions of two models side by side, with their recall.
 
     python tools/compare.py CONFIG_A CHECKPOINT_A CONFIG_B CHECKPOINT_B
 
-draws images of config A's validation split into OUT_DIR/IMAGE_ID.png: A, B and
-the ground truth. The recall in the titles is the share of the image's objects,
-crowds and those without a mask left out, that some detection of the same
-class, with a score of at least --score-thr, covers with a mask IoU of at least
-0.5; last comes each model's recall over all the images together.
+draws images of config A's validation set to OUT_DIR/IMAGE_ID.png: predictions
+of A, predictions of B, ground truth. The title of a picture gives the model's
+recall: the share of the image's objects that a detection of the same class,
+with a score of at least --score-thr, covers with a mask IoU of at least 0.5.
+Crowds and objects without a mask do not count. At the end, the command prints
+each model's recall over all images.
 """
 
 import argparse
@@ -37,44 +38,40 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
+from torch import nn
 
 MASK_IOU = 0.5
-LONG_SIDE = 400  # at least, of an image in a panel
+LEAST_SIDE = 400  # of a drawn image's long side, in pixels
 
 
 def parse_args() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add_out_dir(parser, 'comparison')
     for model in 'ab':
-        parser.add_argument(
-            f'config_{model}', type=existing, metavar=f'CONFIG_{model.upper()}'
-        )
-        parser.add_argument(
-            f'checkpoint_{model}',
-            type=existing,
-            metavar=f'CHECKPOINT_{model.upper()}',
-        )
+        for kind in ('config', 'checkpoint'):
+            name = f'{kind}_{model}'
+            parser.add_argument(name, type=existing, metavar=name.upper())
     add_selection(parser)
     parser.add_argument(
         '--score-thr',
         type=score,
         default=0.3,
-        help='detections of at least this score (0.3)',
+        help='ignore detections of a lower score (0.3)',
     )
     add_device(parser)
     add_cfg_options(parser)
     return parser.parse_args()
 
 
-def recalled(truth: InstanceData, found: InstanceData) -> np.ndarray:
-    """Which objects a detection of their class covers.
+def recalled(truth: InstanceData, detected: InstanceData) -> np.ndarray:
+    """Find the objects that a detection of their class covers.
 
     Args:
-        truth: n objects, with ``labels`` (n,) and ``masks`` (n, H, W) bool.
-        found: m detections, likewise.
+        truth: G objects, with ``labels`` (G,) and ``masks`` (G, H, W) bool.
+        detected: n detections, with the same fields.
 
     Returns:
-        (n,) bool.
+        (G,) bool.
     """
 
     def encode(objects: InstanceData) -> list[dict]:
@@ -83,33 +80,37 @@ def recalled(truth: InstanceData, found: InstanceData) -> np.ndarray:
             for mask in objects.masks.numpy()
         ]
 
-    if not len(truth) or not len(found):
+    if not len(truth) or not len(detected):
         return np.zeros(len(truth), bool)
-    overlaps = coco_mask.iou(encode(found), encode(truth), [0] * len(truth))
-    same = (found.labels[:, None] == truth.labels).numpy()
-    return ((overlaps >= MASK_IOU) & same).any(axis=0)
+    overlaps = coco_mask.iou(encode(detected), encode(truth), [0] * len(truth))
+    same_class = (detected.labels[:, None] == truth.labels).numpy()
+    return ((overlaps >= MASK_IOU) & same_class).any(axis=0)
 
 
-def detections(model, image: Path, threshold: float) -> InstanceData:
-    """A model's detections from a score on.
+def detections(
+    model: nn.Module, image: Path, threshold: float
+) -> InstanceData:
+    """Detect the objects of an image with at least a score.
 
     Raises:
         ValueError: The model predicts no masks.
     """
-    found = inference_detector(model, str(image)).pred_instances
-    if 'masks' not in found:
-        raise ValueError(f'{type(model).__name__} predicts no masks')
-    return found[found.scores >= threshold].cpu()
+    detected = inference_detector(model, str(image)).pred_instances
+    if 'masks' not in detected:
+        raise ValueError(
+            f'{type(model).__name__} predicts no masks; use the config of an '
+            'instance segmentation model'
+        )
+    return detected[detected.scores >= threshold].cpu()
 
 
-def drawn(visualizer, image: np.ndarray, objects: InstanceData) -> np.ndarray:
-    """The image with its objects, (H, W, 3) RGB.
-
-    Small images are enlarged, for lines and letters have a fixed width.
-    """
+def drawn(
+    visualizer: DetLocalVisualizer, image: np.ndarray, objects: InstanceData
+) -> np.ndarray:
+    """Draw objects on an image, (H, W, 3) RGB."""
     objects = objects.clone()
-    scale = LONG_SIDE / max(image.shape[:2])
-    if scale > 1:
+    scale = LEAST_SIDE / max(image.shape[:2])
+    if scale > 1:  # lines and letters have a fixed width
         image = mmcv.imrescale(image, scale)
         objects.bboxes = objects.bboxes * scale
         objects.masks = F.interpolate(
@@ -121,51 +122,81 @@ def drawn(visualizer, image: np.ndarray, objects: InstanceData) -> np.ndarray:
 
 
 def classes_of(config: Config) -> Sequence[str]:
-    """The classes of a config's validation split."""
+    """The classes of a config's validation set."""
     lazy = dict(config.val_dataloader.dataset, lazy_init=True)
     return DATASETS.build(lazy).metainfo['classes']
 
 
-def title(name: str, objects: InstanceData, hits: np.ndarray) -> str:
-    """What stands above a model's panel."""
-    share = f'{hits.mean():.2f}' if len(hits) else '-'
+def recall(hits: np.ndarray, digits: int) -> str:
+    """Describe the recall of objects whose hits (G,) are bool."""
+    share = f'{hits.mean():.{digits}f}' if len(hits) else '-'
+    return f'{hits.sum()} of {len(hits)} (recall {share})'
+
+
+def title(name: str, detected: InstanceData, hits: np.ndarray) -> str:
+    """The title of a model's picture."""
     return (
-        f'{name} (detections: {len(objects)})\n'
-        f'objects found: {hits.sum()} of {len(hits)} (recall {share})'
+        f'{name} (detections: {len(detected)})\n'
+        f'objects found: {recall(hits, 2)}'
     )
 
 
-def save_panels(
-    panels: Sequence[tuple[str, np.ndarray]], columns: int, path: Path
-) -> None:
-    """Write titled pictures, (H, W, 3) uint8 RGB, as one grid."""
-    rows = -(-len(panels) // columns)
+def save_row(panels: Sequence[tuple[str, np.ndarray]], path: Path) -> None:
+    """Save titled pictures, (H, W, 3) uint8 RGB, side by side."""
     aspect = max(image.shape[0] / image.shape[1] for _, image in panels)
     figure = Figure(
-        figsize=(6 * columns, rows * (6 * aspect + 0.9)), layout='constrained'
+        figsize=(6 * len(panels), 6 * aspect + 0.9), layout='constrained'
     )
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax in axes:
+    for ax, (title, image) in zip(figure.subplots(1, len(panels)), panels):
         ax.axis('off')
-    for ax, (title, image) in zip(axes, panels):
         ax.imshow(image)
         ax.set_title(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 
+def compare_image(
+    info: dict,
+    models: Sequence[nn.Module],
+    names: Sequence[str],
+    visualizer: DetLocalVisualizer,
+    args: argparse.Namespace,
+) -> list[np.ndarray]:
+    """Draw one image; return :func:`recalled` of each model.
+
+    Args:
+        info: The image's entry, from the data set's ``get_data_info``.
+    """
+    image = mmcv.imread(info['img_path'], channel_order='rgb')
+    truth = ground_truth(info, image.shape[:2])
+    truth = truth[truth.masks.flatten(1).any(dim=1)]
+    panels, all_hits = [], []
+    for name, model in zip(names, models):
+        detected = detections(model, info['img_path'], args.score_thr)
+        hits = recalled(truth, detected)
+        picture = drawn(visualizer, image, detected)
+        panels.append((title(name, detected, hits), picture))
+        all_hits.append(hits)
+    truth_title = (
+        f'ground truth (objects: {len(truth)})\nimage {info["img_id"]}'
+    )
+    panels.append((truth_title, drawn(visualizer, image, truth)))
+    save_row(panels, args.out_dir / f'{info["img_id"]}.png')
+    return all_hits
+
+
 def compare(args: argparse.Namespace) -> None:
-    """Draw every image, and print the recall over all of them."""
+    """Draw all images, and print the recall over them."""
     register_all_modules()
     config_a = load_config(args.config_a, args.cfg_options)
     config_b = load_config(args.config_b, args.cfg_options)
     if tuple(classes_of(config_a)) != tuple(classes_of(config_b)):
         raise ValueError(
-            f'the classes of {args.config_a} and {args.config_b} differ'
+            f'the classes of {args.config_a} and {args.config_b} differ; '
+            'compare models of the same classes'
         )
     dataset = DATASETS.build(config_a.val_dataloader.dataset)
     chosen = select(dataset, args.image_ids, args.number)
-    # Titles that tell the models apart: the configs', or the checkpoints'.
     names = [args.config_a.stem, args.config_b.stem]
     if names[0] == names[1]:
         names = [args.checkpoint_a.stem, args.checkpoint_b.stem]
@@ -175,39 +206,19 @@ def compare(args: argparse.Namespace) -> None:
     ]
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dataset.metainfo
-    all_hits: list[list[np.ndarray]] = [[], []]
-    for i in chosen:
-        info = dataset.get_data_info(i)
-        image = mmcv.imread(info['img_path'], channel_order='rgb')
-        truth = ground_truth(info, image.shape[:2])
-        truth = truth[truth.masks.flatten(1).any(dim=1)]
-        panels = []
-        for name, model, hits in zip(names, models, all_hits):
-            found = detections(model, info['img_path'], args.score_thr)
-            hits.append(recalled(truth, found))
-            panels.append(
-                (
-                    title(name, found, hits[-1]),
-                    drawn(visualizer, image, found),
-                )
-            )
-        panels.append(
-            (
-                f'ground truth (objects: {len(truth)})\n'
-                f'image {info["img_id"]}',
-                drawn(visualizer, image, truth),
-            )
+    hits = [
+        compare_image(
+            dataset.get_data_info(i), models, names, visualizer, args
         )
-        save_panels(panels, 3, args.out_dir / f'{info["img_id"]}.png')
+        for i in chosen
+    ]
     print(
         f'{len(chosen)} pictures drawn to {args.out_dir}\n'
         f'objects found with a mask IoU of at least {MASK_IOU} by a detection '
         f'of their class and a score of at least {args.score_thr}:'
     )
-    for name, hits in zip(names, all_hits):
-        hits = np.concatenate(hits)
-        share = f'{hits.mean():.3f}' if len(hits) else '-'
-        print(f'  {name}: {hits.sum()} of {len(hits)} (recall {share})')
+    for name, model_hits in zip(names, zip(*hits)):
+        print(f'  {name}: {recall(np.concatenate(model_hits), 3)}')
 
 
 def main() -> None:

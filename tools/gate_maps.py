@@ -1,10 +1,10 @@
-"""Figure 4: the scores by which a GFPN's gates let maps through.
+"""Figure 4: the scores with which a GFPN's gates let feature maps through.
 
     python tools/gate_maps.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...
 
-draws, for every image and every merge, the scores of the level's own map (x1
-of eq. 1) and of the map from above (x2 of eq. 2), their mean over channels,
-into OUT_DIR/IMAGE.png.
+draws a picture of each image to OUT_DIR/IMAGE.png. It shows for each merge the
+scores of the level's own map (x1 of eq. 1) and of the map from above (x2 of
+eq. 2), averaged over channels.
 """
 
 import argparse
@@ -37,21 +37,18 @@ def main() -> None:
     args = parse_args()
     with one_sentence():
         files, unreadable = readable(image_files(args.images))
-        model = load_model(
-            load_config(args.config, {}), args.checkpoint, args.device
-        )
+        config = load_config(args.config, {})
+        model = load_model(config, args.checkpoint, args.device)
         limits = find_gates(model)[0].limits
         args.out_dir.mkdir(parents=True, exist_ok=True)
         for file in files:
-            figure = draw(
-                mmcv.imread(file, channel_order='rgb'),
-                score_maps(model, file),
-                limits,
-            )
+            image = mmcv.imread(file, channel_order='rgb')
+            figure = draw(image, score_maps(model, file), limits)
             figure.savefig(args.out_dir / f'{file.stem}.png', dpi=100)
     print(f'{len(files)} pictures drawn to {args.out_dir}')
     if unreadable:
-        sys.exit(f'gate_maps.py: no images: {", ".join(map(str, unreadable))}')
+        names = ', '.join(map(str, unreadable))
+        sys.exit(f'gate_maps.py: cannot be read as images: {names}')
 
 
 if __name__ == '__main__':

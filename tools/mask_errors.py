@@ -1,13 +1,18 @@
-"""What an SPRNet's masks lose to their shapes, and what to their boxes.
+"""How much mask AP an SPRNet loses to mask shapes, and how much to boxes.
 
     python tools/mask_errors.py CONFIG CHECKPOINT
 
-evaluates the test split of CONFIG's data set with the detections' masks put
-together in four ways: the predicted shape in the predicted box, as tested; the
-true shape, at the decoder's 32x32 cells, in the predicted box; the predicted
-shape in the true box; both true. Shape and box are those of the annotated
-object of the same class that the detection overlaps most, by an IoU of at
-least 0.5; other detections stay as they are.
+evaluates the test set of CONFIG four times, with the masks made from
+
+    as tested   the predicted shape in the predicted box
+    true shape  the true shape, at the decoder's 32x32 cells, in the predicted
+                box
+    true box    the predicted shape in the true box
+    both true   the true shape in the true box
+
+The true shape and box are those of the annotated object of the same class that
+the detection overlaps most. A detection without such an object, of an IoU of
+at least 0.5, keeps its predicted mask.
 """
 
 import argparse
@@ -20,13 +25,17 @@ from common.cli import (
     one_sentence,
     parser_of,
 )
-from common.configs import load_config, load_model
+from common.configs import find_spr_head, load_config, load_model
 from mmdet.registry import METRICS
+from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_overlaps
+from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from projects.sprnet import SPRHead
 from projects.sprnet.detections import predict_boxes_and_pixels
 from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.pasting import paste_masks
@@ -44,40 +53,50 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def match(found: InstanceData, gt: InstanceData) -> tuple[Tensor, Tensor]:
-    """The annotated object that each detection is of.
+def match(detected: InstanceData, gt: InstanceData) -> tuple[Tensor, Tensor]:
+    """Match detections to annotated objects.
 
     Args:
-        found: ``bboxes`` (n, 4) and ``labels`` (n,) of detections.
-        gt: ``bboxes`` (G, 4) and ``labels`` (G,) of objects, no crowds.
+        detected: ``bboxes`` (n, 4) and ``labels`` (n,) of detections.
+        gt: ``bboxes`` (G, 4), ``labels`` (G,) and ``masks`` of objects,
+            without crowds. Objects with an empty mask match nothing.
 
     Returns:
-        the detections that have one (k,), and the index of each one's (k,).
+        The matched detections (k,), and the object of each (k,).
     """
-    overlap = bbox_overlaps(found.bboxes, gt.bboxes)
-    overlap *= found.labels[:, None] == gt.labels
-    overlap *= overlap.new_tensor(gt.masks.areas > 0)  # some have no mask
+    overlap = bbox_overlaps(detected.bboxes, gt.bboxes)
+    overlap *= detected.labels[:, None] == gt.labels
+    overlap *= overlap.new_tensor(gt.masks.areas > 0)
     if not len(gt):
-        overlap = overlap.new_zeros(len(found), 1)
-    best, index = overlap.max(dim=1)
+        overlap = overlap.new_zeros(len(detected), 1)
+    best, objects = overlap.max(dim=1)
     matched = (best >= BOX_IOU).nonzero()[:, 0]
-    return matched, index[matched]
+    return matched, objects[matched]
 
 
 def shapes_and_frames(
-    mask_head: nn.Module,
+    mask_head: SPRHead,
     shapes: Tensor,
-    found: InstanceData,
+    detected: InstanceData,
     gt: InstanceData,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """For each of the WAYS the shapes (n, S, S) in 0..1 and the frames (n, 4)
-    that they fill."""
-    matched, index = match(found, gt)
-    frames = mask_head.frames(found.bboxes)
+    """Combine predicted and true shapes and boxes of one image.
+
+    Args:
+        mask_head: Gives the frame that the mask of a box fills.
+        shapes: (n, S, S) predicted probabilities.
+        detected, gt: As for :func:`match`.
+
+    Returns:
+        For each of the ``WAYS`` the shapes (n, S, S) in 0..1 and the frames
+        (n, 4) that they fill.
+    """
+    matched, objects = match(detected, gt)
+    frames = mask_head.frames(detected.bboxes)
     true_shapes, true_frames = shapes.clone(), frames.clone()
-    true_frames[matched] = mask_head.frames(gt.bboxes[index])
+    true_frames[matched] = mask_head.frames(gt.bboxes[objects])
     true_shapes[matched] = mask_targets(
-        gt.masks, index, true_frames[matched], shapes.shape[-1]
+        gt.masks, objects, true_frames[matched], shapes.shape[-1]
     )
     pairs = (
         (shapes, frames),
@@ -88,57 +107,68 @@ def shapes_and_frames(
     return dict(zip(WAYS, pairs))
 
 
-def predict(model: nn.Module, batch: dict) -> tuple[list, list[Tensor]]:
-    """A batch's samples with detections in ``pred_instances``, at the images'
-    original size, and their shapes (n, S, S), per image."""
+@torch.no_grad()
+def predict(model: nn.Module, batch: dict) -> tuple[SampleList, list[Tensor]]:
+    """Detect the objects of a batch from a data loader.
+
+    Returns:
+        The images' samples, with detections at the original size in
+        ``pred_instances``, and for each image the shapes (n, S, S) of its
+        detections, as the mask head's ``predict_maps`` gives them.
+    """
     data = model.data_preprocessor(batch, False)
     samples = data['data_samples']
     feats = model.extract_feat(data['inputs'])
     results = predict_boxes_and_pixels(
         model.bbox_head, feats, [s.metainfo for s in samples], rescale=True
     )
-    for sample, found in zip(samples, results):
-        sample.pred_instances = found
+    for sample, detected in zip(samples, results):
+        sample.pred_instances = detected
     return samples, model.mask_head.predict_maps(feats, samples, results, True)
+
+
+def evaluate(
+    model: nn.Module, loader: DataLoader, metrics: dict[str, BaseMetric]
+) -> None:
+    """Predict on all images; give each way's metric its masks."""
+    mask_head = model.mask_head
+    for batch in loader:
+        for sample, shapes in zip(*predict(model, batch)):
+            detected = sample.pred_instances
+            combined = shapes_and_frames(
+                mask_head, shapes, detected, sample.gt_instances
+            )
+            size = sample.ori_shape[:2]
+            for way, (filling, frames) in combined.items():
+                detected.masks = paste_masks(
+                    filling, frames, *size, mask_head.mask_threshold
+                )
+                metrics[way].process({}, [sample.to_dict()])
+
+
+def table_row(name: str, results: dict[str, float], kind: str) -> str:
+    """Format AP, AP50 and AP75 of a metric's 'bbox' or 'segm' results."""
+    keys = (f'coco/{kind}_{ap}' for ap in ('mAP', 'mAP_50', 'mAP_75'))
+    return f'{name:12}' + ''.join(f'{results[key]:7.3f}' for key in keys)
 
 
 def main() -> None:
     args = parse_args()
-
     with one_sentence():
         config = load_config(args.config, args.cfg_options)
         model = load_model(config, args.checkpoint, args.device)
+        find_spr_head(model)
         loader = Runner.build_dataloader(config.test_dataloader)
     metrics = {way: METRICS.build(config.test_evaluator) for way in WAYS}
     for metric in metrics.values():
         metric.dataset_meta = loader.dataset.metainfo
-    for batch in loader:
-        with torch.no_grad():
-            samples, shapes = predict(model, batch)
-        for sample, shape in zip(samples, shapes):
-            found = sample.pred_instances
-            ways = shapes_and_frames(
-                model.mask_head, shape, found, sample.gt_instances
-            )
-            for way, (inside, frames) in ways.items():
-                found.masks = paste_masks(
-                    inside,
-                    frames,
-                    *sample.ori_shape[:2],
-                    model.mask_head.mask_threshold,
-                )
-                metrics[way].process({}, [sample.to_dict()])
+    evaluate(model, loader, metrics)
     print(f'{"masks":12}{"AP":>7}{"AP50":>7}{"AP75":>7}')
     for way, metric in metrics.items():
-        figures = metric.evaluate(len(loader.dataset))
+        results = metric.evaluate(len(loader.dataset))
         if way == WAYS[0]:
-            print(f'{"(boxes)":12}{_line(figures, "bbox")}')
-        print(f'{way:12}{_line(figures, "segm")}')
-
-
-def _line(figures: dict[str, float], kind: str) -> str:
-    names = ('mAP', 'mAP_50', 'mAP_75')
-    return ''.join(f'{figures[f"coco/{kind}_{n}"]:7.3f}' for n in names)
+            print(table_row('(boxes)', results, 'bbox'))
+        print(table_row(way, results, 'segm'))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What several commands use.
+"""Modules that two or more commands use.
 
 Importing this package puts the repository on the import path, so that
 ``projects.sprnet`` can be imported from any working directory.
@@ -8,5 +8,5 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# First, because another package called `projects` may be installed
+# First, because another package named `projects` may be installed
 sys.path.insert(0, str(ROOT))

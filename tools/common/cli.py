@@ -1,4 +1,4 @@
-"""Arguments of the commands, and one sentence for errors in their input."""
+"""Command-line arguments, and errors reported in one sentence."""
 
 import argparse
 import pickle
@@ -11,12 +11,12 @@ import torch
 from mmengine.config import DictAction
 
 CFG_OPTIONS = '--cfg-options'
-# Errors that the input of our own commands causes
+# What wrong input to our own commands raises, besides errors of files
 INPUT_ERRORS = (ArithmeticError, SyntaxError, ValueError)
 
 
 def existing(text: str) -> Path:
-    """Parse the path of a file or folder that exists."""
+    """Parse the path of an existing file or folder."""
     path = Path(text)
     if not path.exists():
         raise argparse.ArgumentTypeError(f'{path} does not exist')
@@ -24,37 +24,39 @@ def existing(text: str) -> Path:
 
 
 def at_least_one(text: str) -> int:
-    """Parse a count of at least 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
+        raise argparse.ArgumentTypeError(
+            f'{text} is not a whole number above 0'
+        )
     return int(text)
 
 
 def score(text: str) -> float:
-    """Parse a score between 0 and 1."""
+    """Parse a score from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
         value = -1
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is no score in 0..1')
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return value
 
 
 def device(text: str) -> str:
-    """Parse the name of a device that works on this machine."""
+    """Parse the name of a device that this machine has."""
     try:
         torch.empty(0, device=text)
     except (AssertionError, RuntimeError) as error:
-        why = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise argparse.ArgumentTypeError(
-            f'{text} cannot be used here: {why}'
+            f'{text} cannot be used on this machine: {reason}'
         ) from error
     return text
 
 
 def parser_of(doc: str) -> argparse.ArgumentParser:
-    """Make a parser whose help text is a command's docstring."""
+    """Make a parser that shows a command's docstring as its help."""
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -86,8 +88,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=DictAction,
         default={},
-        help='options of the config, as for train.py; data_root=FOLDER moves '
-        'all of its data',
+        help='override options of the config, as train.py does; '
+        'data_root=FOLDER reads all of its data from FOLDER',
     )
 
 
@@ -97,13 +99,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         '--image-ids',
         type=int,
         nargs='+',
-        help='ids of the images in the data set',
+        help='ids that the data set gives its images',
     )
     parser.add_argument(
         '--number',
         type=at_least_one,
         default=8,
-        help='how many images, from the first one, without --image-ids (8)',
+        help='how many images, unless --image-ids names them (8)',
     )
 
 
@@ -111,18 +113,19 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def one_sentence(
     tool: str | None = None, causes: tuple = INPUT_ERRORS
 ) -> Iterator[None]:
-    """End the program with one sentence if its input is at fault.
+    """End the program with one sentence if its input causes an error.
 
     Args:
-        tool: name of the command (by default the script's).
-        causes: errors to treat so, in addition to those of files.
+        tool: Name of the command; by default the script's.
+        causes: Error types to report, besides those of files and checkpoints.
     """
     tool = tool or Path(sys.argv[0]).name
     try:
         yield
     except FileNotFoundError as error:
         sys.exit(
-            f'{tool}: {error} (data elsewhere? {CFG_OPTIONS} data_root=FOLDER)'
+            f'{tool}: {error}; if the data is in another folder, name it '
+            f'with {CFG_OPTIONS} data_root=FOLDER'
         )
     except pickle.UnpicklingError as error:
         sys.exit(refused(tool, error))
@@ -131,16 +134,16 @@ def one_sentence(
 
 
 def refused(tool: str, error: pickle.UnpicklingError) -> str:
-    """Say why torch did not load a checkpoint.
+    """Explain in one sentence why torch refused a checkpoint.
 
-    torch's message fills a page, of which one line names the cause.
+    torch's message fills a page; one line of it names the cause.
     """
     lines = str(error).splitlines() or ['']
-    why = next(
+    reason = next(
         (line.strip() for line in lines if 'WeightsUnpickler' in line),
         lines[0],
     )
     return (
-        f'{tool}: the checkpoint was refused, for it holds more than '
-        f'weights and a log, or is damaged: {why}'
+        f'{tool}: the checkpoint was refused because it is damaged or holds '
+        f'more than weights and a log: {reason}'
     )

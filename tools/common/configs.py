@@ -1,4 +1,4 @@
-"""Configs, and the models that they describe."""
+"""Load configs and the models that they describe."""
 
 import os
 from collections.abc import Iterator
@@ -10,14 +10,18 @@ from mmdet.apis import init_detector
 from mmengine.config import Config
 from torch import nn
 
-import projects.sprnet  # noqa: F401  makes torch load any of our checkpoints
+# Importing this package also makes torch load checkpoints weights-only.
+from projects.sprnet import SPRHead
 
 
 def load_config(path: Path, options: dict) -> Config:
-    """Read a config and apply options; ``data_root`` moves all of its data.
+    """Load a config and override options of it.
+
+    The option ``data_root`` moves all of the config's data, see
+    :func:`moved_data`.
 
     Raises:
-        ValueError: ``data_root`` for a config that has none.
+        ValueError: The config has no ``data_root`` to override.
     """
     config = Config.fromfile(path)
     if 'data_root' in options:
@@ -27,13 +31,13 @@ def load_config(path: Path, options: dict) -> Config:
 
 
 def moved_data(config: Config, folder: str) -> dict[str, str]:
-    """Give the options that move a config's data to another folder.
+    """Find the options that move a config's data to another folder.
 
-    A config repeats its ``data_root`` in each data set and metric, where one
-    option cannot reach it.
+    A config repeats its ``data_root`` in each data set and metric, so one
+    option does not reach all of them.
 
     Returns:
-        Dotted keys and new paths, of every path below ``data_root``.
+        Dotted keys and new values of all paths below ``data_root``.
 
     Raises:
         ValueError: The config has no ``data_root``.
@@ -41,7 +45,8 @@ def moved_data(config: Config, folder: str) -> dict[str, str]:
     old, new = config.get('data_root'), os.path.join(folder, '')
     if old is None:
         raise ValueError(
-            f'{config.filename} has no data_root; name the options it has'
+            f'data_root={folder}: {config.filename} has no data_root; '
+            'override the paths of its data sets instead'
         )
     return {
         key: new + value[len(old) :]
@@ -51,7 +56,7 @@ def moved_data(config: Config, folder: str) -> dict[str, str]:
 
 
 def leaves(node: Any, key: str = '') -> Iterator[tuple[str, Any]]:
-    """Walk nested dicts and lists; yield dotted keys and values."""
+    """Yield the dotted key and the value of each leaf of nested containers."""
     if isinstance(node, dict):
         items = node.items()
     elif isinstance(node, (list, tuple)):
@@ -66,11 +71,28 @@ def leaves(node: Any, key: str = '') -> Iterator[tuple[str, Any]]:
 def load_model(
     config: Config, checkpoint: Path, device: str | None
 ) -> nn.Module:
-    """Build a detector with its weights, ready to predict.
+    """Build a detector and load its weights, ready to predict.
 
     Args:
-        device: its name; None for the GPU if there is one.
+        config: Describes the detector.
+        checkpoint: File with its weights.
+        device: Such as 'cuda:0'; None takes the first GPU if there is one.
     """
     if device is None:
         device = 'cuda:0' if torch.cuda.is_available() else 'cpu'
     return init_detector(config, str(checkpoint), device=device)
+
+
+def find_spr_head(model: nn.Module) -> SPRHead:
+    """The mask head of an SPRNet.
+
+    Raises:
+        ValueError: The detector has none.
+    """
+    head = getattr(model, 'mask_head', None)
+    if not isinstance(head, SPRHead):
+        raise ValueError(
+            f'{type(model).__name__} has no mask head of type SPRHead; use '
+            'the config of an SPRNet'
+        )
+    return head

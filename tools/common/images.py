@@ -1,4 +1,4 @@
-"""Images of data sets and of folders."""
+"""Find and read images of data sets and folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from mmengine.structures import InstanceData
 def select(
     dataset: BaseDataset, image_ids: Sequence[int], number: int
 ) -> list[int]:
-    """Find the images that --image-ids and --number name.
+    """Find the images that --image-ids or else --number name.
 
     Returns:
         Indices into the data set.
 
     Raises:
-        ValueError: The data set does not have an image id.
+        ValueError: An image id is not in the data set.
     """
     if not image_ids:
         return list(range(min(number, len(dataset))))
@@ -32,18 +32,18 @@ def select(
     unknown = [i for i in image_ids if i not in index]
     if unknown:
         raise ValueError(
-            f'no image {", ".join(map(str, unknown))} in {dataset.ann_file}, '
-            'or the config filters it out'
+            f'--image-ids: {dataset.ann_file} has no image '
+            f'{", ".join(map(str, unknown))}, or the config filters it out'
         )
     return [index[i] for i in image_ids]
 
 
 def ground_truth(info: dict, size: tuple[int, int]) -> InstanceData:
-    """Load an image's annotated objects, without crowds.
+    """Load the annotated objects of an image, without crowds.
 
     Args:
-        info: what the data set says of the image.
-        size: height and width of the image.
+        info: The image's entry, from the data set's ``get_data_info``.
+        size: Height and width of the image.
 
     Returns:
         ``labels`` (G,), ``bboxes`` (G, 4) and ``masks`` (G, H, W) bool.
@@ -62,21 +62,21 @@ def folder_images(folder: Path) -> list[Path]:
     """List the images of a folder that MMDetection's DetInferencer reads.
 
     Raises:
-        ValueError: There are none.
+        ValueError: The folder has none.
     """
-    found = sorted(
+    images = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in IMG_EXTENSIONS
     )
-    if not found:
+    if not images:
         raise ValueError(f'{folder} has no images')
-    return found
+    return images
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """List images and the images of folders.
+    """List the images that paths of images and folders name.
 
     Raises:
-        ValueError: A folder without images, or two images whose results would
+        ValueError: A folder has no images, or the results of two images would
             have the same name.
     """
     files: list[Path] = []
@@ -87,14 +87,14 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         other = by_name.setdefault(file.stem, file)
         if other is not file:
             raise ValueError(
-                f'{other} and {file} would be written to the same name; '
-                'give them an --out-dir each'
+                f'{other} and {file} would be written under the same name; '
+                'run the command twice, with two values of --out-dir'
             )
     return files
 
 
 def readable(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Split files into images and those that cannot be read as one."""
+    """Split files into readable images and the rest."""
     good: list[Path] = []
     bad: list[Path] = []
     for file in files:
