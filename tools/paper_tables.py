@@ -1,19 +1,20 @@
-"""The paper's tables beside what runs here measured, as Markdown.
+"""Write the paper's tables beside what runs here measured, as Markdown.
 
     python tools/paper_tables.py work_dirs --data shapes --out tables.md
 
-finds the evaluations below work_dirs, each one's row by the config that it
-dumped, and leaves the cells of what was not run empty.
+finds the evaluations below work_dirs and assigns each to its row by the config
+that it dumped. Cells without a run stay empty.
 
     python tools/paper_tables.py --run 1 3a --data shapes --seeds 0 1 2
 
-first trains and tests what Tables 1 and 3(a) lack, a seed of every row before
-the next seed. Stopped at any point, the same command goes on; started several
-times, the processes share the work.
+first trains and tests what Tables 1 and 3(a) lack: one seed of every row, then
+the next seed. Stop it at any time: the same command continues. Start it more
+than once: the processes share the work.
 
-Rows of yours go in a file of the form of configs/sprnet/paper_tables.yml, with
---tables: they join its tables of the same name, or make new ones; configs are
-named from the file's folder, under any name of data that --data then chooses.
+Your own rows go into a file of the form of configs/sprnet/paper_tables.yml,
+given to --tables. They join its tables of the same name or make new ones. The
+paths of configs are relative to the file. A row's configs may be for data of
+any name; --data chooses it.
 """
 
 import argparse
@@ -23,9 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import ROOT
-from common.cli import parser_of
-from tables.markdown import load_tables, markdown, table_configs
-from tables.results import collect, save
+from common.cli import at_least_one, existing, one_sentence, parser_of
+from tables.definitions import Table, configs_of, load_tables
+from tables.markdown import markdown
+from tables.results import Run, collect, save
 from tables.runs import run_missing, say
 
 PAPER = ROOT / 'configs' / 'sprnet' / 'paper_tables.yml'
@@ -35,160 +37,160 @@ def parse_args() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument(
         'results',
-        type=Path,
+        type=existing,
         nargs='*',
         help='work directories or folders of them, result files of test.py, '
-        'or what --save kept',
+        'or a file written by --save',
     )
     parser.add_argument(
         '--data',
         default='coco',
-        help='whose runs: coco, shapes or a name in your tables (coco)',
+        help='data of the runs: coco, shapes or a name in your tables (coco)',
     )
     parser.add_argument(
         '--tables',
-        type=Path,
+        type=existing,
         nargs='+',
         action='extend',
         default=[],
-        help="files of rows and tables besides the paper's",
+        help="files of rows and tables to add to the paper's",
     )
     parser.add_argument(
-        '--out', type=Path, help='Markdown file to write (to the terminal)'
+        '--out', type=Path, help='Markdown file to write (the terminal)'
     )
     parser.add_argument(
         '--save',
         type=Path,
         metavar='FILE.jsonl',
-        help='keep the results that were found, a run a line; given back as '
-        'RESULTS, it makes the same tables',
+        help='write the results that were found, one run a line; this file as '
+        'RESULTS makes the same tables',
     )
     parser.add_argument(
         '--only',
         nargs='+',
         default=[],
         metavar='TABLE',
-        help='tables to write, such as 3a (all)',
+        help='tables to write, such as 3a (those of --run, or all)',
     )
-    add_running(parser)
+    add_run_options(parser)
     args = parser.parse_args()
-    for path in [*args.results, *args.tables]:
-        if not path.exists():
-            parser.error(f'{path} does not exist')
-    for path in (args.out, args.save):
+    for option in ('out', 'save'):
+        path = getattr(args, option)
         if path and not path.absolute().parent.is_dir():
-            parser.error(f'{path} cannot be written: no such folder')
-    if args.gpus < 1 or min(args.seeds) < 0:
-        parser.error('--gpus must be at least 1, --seeds at least 0')
+            parser.error(f'--{option} {path}: its folder does not exist')
+    if min(args.seeds) < 0:
+        parser.error(f'--seeds must be at least 0, not {min(args.seeds)}')
     if not args.results and not args.run:
-        parser.error('name results, or tables to --run')
+        parser.error('name RESULTS, or tables to --run')
     return args
 
 
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """Add the options of --run."""
-    running = parser.add_argument_group('running')
-    running.add_argument(
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add --run and the options of the runs it makes."""
+    group = parser.add_argument_group('running')
+    group.add_argument(
         '--run',
         nargs='+',
         default=[],
         metavar='TABLE',
-        help="tables whose runs are to be completed, such as 3a, or 'all'; "
-        'without --only, just these are written',
+        help="tables whose missing runs are made, such as 3a, or 'all'",
     )
-    running.add_argument(
-        '--seeds', type=int, nargs='+', default=[0], help='(0)'
-    )
-    running.add_argument(
+    group.add_argument('--seeds', type=int, nargs='+', default=[0], help='(0)')
+    group.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/tables'),
-        help='its runs go in and are taken from CONFIG/seed-N/ there '
-        '(work_dirs/tables)',
+        help='each run is made in, and its results are read from, '
+        'CONFIG/seed-N/ in this folder (work_dirs/tables)',
     )
-    running.add_argument(
+    group.add_argument(
         '--data-root', type=Path, help="folder of the data (the config's)"
     )
-    running.add_argument(
-        '--gpus', type=int, default=1, help='ranks of a run (1)'
+    group.add_argument(
+        '--gpus', type=at_least_one, default=1, help='GPUs of a run (1)'
     )
-    running.add_argument(
+    group.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
-        help='options of every config, as for train.py',
+        help='options for every config, as for train.py',
     )
 
 
-def choose(
-    tables: Sequence[dict], args: argparse.Namespace
-) -> tuple[list[dict], list[dict]]:
-    """The tables that --run names, and those that are to be written.
+def select_tables(
+    tables: Sequence[Table], option: str, names: Sequence[str]
+) -> list[Table]:
+    """The tables that an option names.
 
     Raises:
-        ValueError: --data, --run or --only names nothing there is, or a config
-            that is to run is missing.
+        ValueError: A name is neither 'all' nor a table's.
     """
-    rows = [row for table in tables for row in table['rows']]
-    data = sorted({name for row in rows for name in row['configs']})
-    if args.data not in data:
+    known = ['all', *(table.name for table in tables)]
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f'--{option} {name} is no table; choose from '
+                f'{", ".join(known)}'
+            )
+    return [t for t in tables if t.name in names or 'all' in names]
+
+
+def check_configs(
+    tables: Sequence[Table], to_run: Sequence[Table], data: str
+) -> None:
+    """Check that data has rows and that the configs to run exist.
+
+    Raises:
+        ValueError: The data is in no table, or a config does not exist.
+    """
+    known = {name for t in tables for row in t.rows for name in row.configs}
+    if data not in known:
         raise ValueError(
-            f'--data {args.data} is in no table, only {", ".join(data)}'
+            f'--data {data} is in no table; choose from '
+            f'{", ".join(sorted(known))}'
         )
-    names = [table['table'] for table in tables]
-    chosen = {}
-    for option in ('run', 'only'):
-        wanted = getattr(args, option)
-        for name in wanted:
-            if name not in ['all', *names]:
-                raise ValueError(
-                    f'--{option} {name}: no such table, only all, '
-                    f'{", ".join(names)}'
-                )
-        chosen[option] = [
-            table
-            for table in tables
-            if table['table'] in wanted or 'all' in wanted
-        ]
-    for config in table_configs(chosen['run'], args.data):
+    for config in configs_of(to_run, data):
         if not config.is_file():
-            raise ValueError(f'{config} does not exist')
-    return chosen['run'], chosen['only'] or chosen['run'] or list(tables)
+            raise ValueError(f'{config} of --run does not exist')
+
+
+def report_unused(runs: Sequence[Run], tables: Sequence[Table]) -> None:
+    """Name the runs that add no figure to any table."""
+    stems = {
+        config.stem
+        for table in tables
+        for row in table.rows
+        for configs in row.configs.values()
+        for config in configs.values()
+    }
+    for run in runs:
+        if run.config not in stems:
+            say(f'{run.config}, seed {run.seed}, is in no table')
+        elif not run.metrics:
+            say(f'{run.config}, seed {run.seed}, detected nothing')
 
 
 def main() -> None:
     args = parse_args()
-
-    try:
-        every_table = load_tables([PAPER, *args.tables])
-        to_run, to_write = choose(every_table, args)
-    except ValueError as error:
-        sys.exit(f'paper_tables.py: {error}')
+    with one_sentence():
+        tables = load_tables([PAPER, *args.tables])
+        to_run = select_tables(tables, 'run', args.run)
+        to_write = select_tables(tables, 'only', args.only) or to_run or tables
+        check_configs(tables, to_run, args.data)
     paths, failures = args.results, 0
     if args.run:
         args.work_dir.mkdir(parents=True, exist_ok=True)
         paths = [*args.results, args.work_dir]
-        # SIGTERM as Ctrl-C: what it runs is stopped too
+        # SIGTERM acts as Ctrl-C: train.py or test.py is stopped too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            configs = table_configs(to_run, args.data)
+            configs = configs_of(to_run, args.data)
             failures = run_missing(configs, paths, args)
         except KeyboardInterrupt:
-            sys.exit('paper_tables.py: stopped; the same command goes on')
+            sys.exit('paper_tables.py: stopped; the same command continues')
 
     runs = collect(paths, say)
-    in_tables = {
-        config.stem
-        for table in every_table
-        for row in table['rows']
-        for configs in row['configs'].values()
-        for config in configs.values()
-    }
-    for run in runs:
-        if run.config not in in_tables:
-            say(f'{run.config}, seed {run.seed}, is in no table')
-        elif not run.metrics:
-            say(f'{run.config}, seed {run.seed}, detected nothing')
+    report_unused(runs, tables)
     if args.save:
         save(runs, args.save)
     text = markdown(to_write, runs, args.data)
@@ -197,7 +199,7 @@ def main() -> None:
     else:
         print(text, end='')
     if failures:
-        sys.exit(f'paper_tables.py: {failures} of the runs failed')
+        sys.exit(f'paper_tables.py: {failures} runs failed')
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""What paper_tables.py runs, collects and writes."""
+"""Definitions, runs, results and Markdown of paper_tables.py."""
