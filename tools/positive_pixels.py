@@ -2,17 +2,18 @@
 
     python tools/positive_pixels.py CONFIG
 
-draws images of the config's training data, as its pipeline gives them to the
-model, into OUT_DIR/IMAGE_ID.png: ground-truth boxes in green, dashed where no
-pixel learns the object; positive pixels as red dots, and of each object the
-anchor that overlaps it most; some negative pixels as blue dots, whose best
-anchor, also drawn, has an IoU below 0.4 with any object. No checkpoint is
-needed.
+draws training images, as the pipeline gives them to the model, to
+OUT_DIR/IMAGE_ID.png. No checkpoint is needed.
+
+    green boxes  objects, dashed if no pixel learns the object
+    red dots     positive pixels
+    red boxes    for each object the positive pixels' anchor of highest IoU
+    blue dots    some negative pixels, which overlap no object by an IoU of 0.4
+    blue boxes   the best anchor of each of these negative pixels
 """
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import mmcv
@@ -27,7 +28,7 @@ from common.cli import (
     one_sentence,
     parser_of,
 )
-from common.configs import load_config
+from common.configs import find_spr_head, load_config
 from common.images import select
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -44,7 +45,7 @@ from projects.sprnet.pyramid import locate
 
 MARKERS = 'os^D*Pv'  # of the levels, finest first
 NEGATIVE = 0.4  # IoU below which an anchor is negative, section 3.3
-LONG_SIDE = 1200  # of the picture, so that dots are small beside objects
+LEAST_SIDE = 1200  # keeps dots small beside objects, in pixels
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,33 +57,37 @@ def parse_args() -> argparse.Namespace:
         '--negatives',
         type=at_least_one,
         default=5,
-        help='draw so many negative pixels (5)',
+        help='how many negative pixels to draw (5)',
     )
     add_cfg_options(parser)
     return parser.parse_args()
 
 
 class Pixels(NamedTuple):
-    """Some pixels of an image's pyramid."""
+    """P pixels of an image's pyramid, see projects/sprnet/pyramid.py."""
 
-    indices: np.ndarray  # (P,) see projects/sprnet/pyramid.py
+    indices: np.ndarray  # (P,) of the pyramid's pixels
     levels: np.ndarray  # (P,) index of the level
-    anchors: np.ndarray  # (P, 4) the best anchor of each
-    overlaps: np.ndarray  # (P,) the IoU of that anchor with its object
-    objects: np.ndarray  # (P,) index of the object it overlaps most
+    anchors: np.ndarray  # (P, 4) the anchor that overlaps an object most
+    overlaps: np.ndarray  # (P,) IoU of that anchor and that object
+    objects: np.ndarray  # (P,) index of the object
 
     def at(self, chosen: np.ndarray) -> 'Pixels':
+        """Select pixels by index or mask."""
         return Pixels(*(field[chosen] for field in self))
 
 
 def positives_and_negatives(
     head: SPRHead, sample: DetDataSample
 ) -> tuple[Pixels, Pixels]:
-    """The pixels that the head's sampler chooses, and all the others.
+    """Split an image's pixels into those that train and those that do not.
 
     Args:
-        head: an SPRHead.
-        sample: a preprocessed image's, with ``gt_instances``.
+        head: Its sampler chooses the positive pixels.
+        sample: A preprocessed image's, with ``gt_instances``.
+
+    Returns:
+        Positive pixels, and negative ones without those of the padding.
     """
     height, width = sample.batch_input_shape
     sizes = [
@@ -105,25 +110,26 @@ def positives_and_negatives(
         overlaps.numpy(),
         nearest.numpy(),
     )
-    others = (anchors[:, 2:] > anchors[:, :2]).all(dim=1)  # no padding
-    others[chosen] = False
-    return everything.at(chosen.numpy()), everything.at(others.numpy())
+    # Anchors in the padding have no area.
+    negative = (anchors[:, 2:] > anchors[:, :2]).all(dim=1)
+    negative[chosen] = False
+    return everything.at(chosen.numpy()), everything.at(negative.numpy())
 
 
 def some_negatives(
     negatives: Pixels, levels: Sequence[int], size: tuple[int, int], count: int
 ) -> Pixels:
-    """At most ``count`` negatives, at random, that hardly overlap an object.
+    """Choose at most ``count`` negative pixels to draw, at random.
 
-    Their anchor lies in the image. They are of the given levels, or of any
-    level if none is given: where pixels of a level are positive, its anchors
-    have the objects' size.
+    Their best anchor lies in the image and has an IoU below ``NEGATIVE`` with
+    every object.
 
     Args:
-        negatives: all of them.
-        levels: those that have positives.
-        size: the image's height and width.
-        count: how many.
+        negatives: All negative pixels.
+        levels: Levels to choose from, all if empty. Those with positive pixels
+            have anchors of the objects' size.
+        size: Height and width of the image.
+        count: How many to choose.
     """
     x1, y1, x2, y2 = negatives.anchors.T
     height, width = size
@@ -137,134 +143,136 @@ def some_negatives(
 
 
 def best_of_each(positives: Pixels) -> Pixels:
-    """Of every object the positive pixel whose anchor overlaps it most."""
+    """Select for each object the positive pixel of highest IoU."""
     order = np.argsort(-positives.overlaps, kind='stable')
     _, first = np.unique(positives.objects[order], return_index=True)
     return positives.at(order[first])
 
 
-def draw(
-    image: np.ndarray,
-    boxes: np.ndarray,
-    positives: Pixels,
-    negatives: Pixels,
-    strides: Sequence[tuple[int, int]],
-    title: str,
-    path: Path,
-) -> None:
-    """One picture with its legend.
+class Picture:
+    """An enlarged image with boxes and dots, and their legend.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        boxes: (G, 4) ground truth.
-        positives: all of them.
-        negatives: those to draw.
-        strides: of the levels.
-        title: what stands above.
-        path: the picture.
     """
-    height, width = image.shape[:2]
-    scale = max(1.0, LONG_SIDE / max(height, width))
-    visualizer = DetLocalVisualizer()
-    visualizer.set_image(mmcv.imrescale(image, scale))
-    legend = []
 
-    def show_boxes(corners: np.ndarray, colour: str, line: str, label: str):
-        if len(corners):
-            visualizer.draw_bboxes(
-                corners.clip(0, (width, height) * 2) * scale,
+    def __init__(self, image: np.ndarray) -> None:
+        self.height, self.width = image.shape[:2]
+        self.scale = max(1.0, LEAST_SIDE / max(self.height, self.width))
+        self.visualizer = DetLocalVisualizer()
+        self.visualizer.set_image(mmcv.imrescale(image, self.scale))
+        self.legend: list[Line2D] = []
+
+    def add_boxes(
+        self, boxes: np.ndarray, colour: str, line: str, label: str
+    ) -> None:
+        """Draw boxes (n, 4), in pixels of the image."""
+        if len(boxes):
+            self.visualizer.draw_bboxes(
+                boxes.clip(0, (self.width, self.height) * 2) * self.scale,
                 edge_colors=colour,
                 line_styles=line,
             )
-            legend.append(Line2D([], [], c=colour, ls=line, label=label))
+            self.legend.append(Line2D([], [], c=colour, ls=line, label=label))
 
-    def show_dots(pixels: Pixels, colour: str, label: str):
+    def add_dots(
+        self,
+        pixels: Pixels,
+        strides: Sequence[tuple[int, int]],
+        colour: str,
+        label: str,
+    ) -> None:
+        """Draw pixels at the centre of their anchors, larger where coarser."""
         for level in np.unique(pixels.levels):
             anchors = pixels.anchors[pixels.levels == level]
-            name = f'P{round(np.log2(strides[level][0]))}'
-            dots = dict(color=colour, marker=MARKERS[level % len(MARKERS)])
-            visualizer.draw_points(
-                (anchors[:, :2] + anchors[:, 2:]) / 2 * scale,
+            marker = MARKERS[level % len(MARKERS)]
+            self.visualizer.draw_points(
+                (anchors[:, :2] + anchors[:, 2:]) / 2 * self.scale,
                 colors=colour,
-                marker=dots['marker'],
+                marker=marker,
                 sizes=np.full(len(anchors), 36 * (1 + level)),
             )
-            legend.append(
-                Line2D(
-                    [],
-                    [],
-                    ls='',
-                    **dots,
-                    label=f'{name}: {len(anchors)} {label}',
-                )
-            )
+            name = f'P{round(np.log2(strides[level][0]))}'
+            legend = Line2D([], [], c=colour, ls='', marker=marker)
+            legend.set_label(f'{name}: {len(anchors)} {label}')
+            self.legend.append(legend)
 
-    learned = np.isin(np.arange(len(boxes)), positives.objects)
-    show_boxes(boxes[learned], 'lime', '-', 'object')
-    show_boxes(boxes[~learned], 'lime', '--', 'object that no pixel learns')
-    show_boxes(negatives.anchors, 'blue', '-', "a negative's best anchor")
-    show_boxes(
-        best_of_each(positives).anchors, 'red', '-', "an object's best anchor"
-    )
-    show_dots(negatives, 'blue', 'negative')
-    show_dots(positives, 'red', 'positive')
+    def figure(self, title: str) -> Figure:
+        """The picture with its title and legend."""
+        inch = 10 / max(self.height, self.width)
+        figure = Figure(
+            figsize=(inch * self.width + 3, inch * self.height + 0.5),
+            layout='constrained',
+        )
+        ax = figure.subplots()
+        ax.imshow(self.visualizer.get_image())
+        ax.set_title(title)
+        ax.axis('off')
+        figure.legend(handles=self.legend, loc='outside right upper')
+        return figure
 
-    inch = 10 / max(height, width)
-    figure = Figure(
-        figsize=(inch * width + 3, inch * height + 0.5), layout='constrained'
+
+def draw(
+    head: SPRHead, image: np.ndarray, sample: DetDataSample, count: int
+) -> Figure:
+    """Draw objects, positive pixels and some negative ones.
+
+    Args:
+        head: Its sampler chooses the positive pixels.
+        image: (H, W, 3) uint8 RGB.
+        sample: The preprocessed image's, with ``gt_instances``.
+        count: How many negative pixels to draw.
+    """
+    positives, negatives = positives_and_negatives(head, sample)
+    levels = np.unique(positives.levels)
+    negatives = some_negatives(negatives, levels, sample.img_shape, count)
+    best = best_of_each(positives)
+    boxes = sample.gt_instances.bboxes.numpy()
+    learned = np.isin(np.arange(len(boxes)), best.objects)
+    picture = Picture(image)
+    for corners, colour, line, label in (
+        (boxes[learned], 'lime', '-', 'object'),
+        (boxes[~learned], 'lime', '--', 'object that no pixel learns'),
+        (negatives.anchors, 'blue', '-', "a negative's best anchor"),
+        (best.anchors, 'red', '-', "an object's best anchor"),
+    ):
+        picture.add_boxes(corners, colour, line, label)
+    strides = head.anchor_generator.strides
+    picture.add_dots(negatives, strides, 'blue', 'negative')
+    picture.add_dots(positives, strides, 'red', 'positive')
+    return picture.figure(
+        f'image {sample.img_id}: {len(positives.indices)} positive pixels for '
+        f'{len(best.objects)} of {len(boxes)} objects ({head.sampler})'
     )
-    ax = figure.subplots()
-    ax.imshow(visualizer.get_image())
-    ax.set_title(title)
-    ax.axis('off')
-    figure.legend(handles=legend, loc='outside right upper')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
 
 
 def draw_images(args: argparse.Namespace) -> int:
-    """Draw the chosen images; return how many."""
+    """Draw the chosen images; return how many.
+
+    Raises:
+        ValueError: The model has no SPRHead, or the head trains no pixels.
+    """
     register_all_modules()
     config = load_config(args.config, args.cfg_options)
-    set_random_seed(0)  # flips and samples, the same each time
-    model = MODELS.build(config.model)  # weights are neither drawn nor loaded
-    head = getattr(model, 'mask_head', None)
-    if not isinstance(head, SPRHead):
-        raise ValueError(
-            f'{args.config} has no mask head of type SPRHead, so no pixel '
-            'trains a mask'
-        )
+    set_random_seed(0)  # the same flips and samples each time
+    model = MODELS.build(config.model)
+    head = find_spr_head(model)
     if not isinstance(head.sampler, OverlapPixelSampler):
         raise ValueError(
             f'model.mask_head.sampler.type={type(head.sampler).__name__} '
-            'trains boxes, so no pixel is positive; an OverlapPixelSampler '
-            'trains pixels'
+            'chooses boxes instead of positive pixels; use '
+            'OverlapPixelSampler or EveryObjectPixelSampler'
         )
     dataset = DATASETS.build(config.train_dataloader.dataset)
     chosen = select(dataset, args.image_ids, args.number)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
     for i in chosen:
         item = dataset[i]
         image = item['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
         data = model.data_preprocessor(pseudo_collate([item]), True)
         (sample,) = data['data_samples']
-        positives, negatives = positives_and_negatives(head, sample)
-        boxes = sample.gt_instances.bboxes.numpy()
-        draw(
-            image,
-            boxes,
-            positives,
-            some_negatives(
-                negatives,
-                np.unique(positives.levels),
-                sample.img_shape,
-                args.negatives,
-            ),
-            head.anchor_generator.strides,
-            f'image {sample.img_id}: {len(positives.indices)} positive pixels '
-            f'for {len(np.unique(positives.objects))} of {len(boxes)} objects '
-            f'({head.sampler})',
-            args.out_dir / f'{sample.img_id}.png',
-        )
+        figure = draw(head, image, sample, args.negatives)
+        figure.savefig(args.out_dir / f'{sample.img_id}.png', dpi=100)
     return len(chosen)
 
 

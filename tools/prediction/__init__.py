@@ -1,1 +1,1 @@
-"""What predict.py reads and writes."""
+"""The inputs and outputs of predict.py."""

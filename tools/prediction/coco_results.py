@@ -1,4 +1,4 @@
-"""Detections as one COCO JSON, written as they come."""
+"""Write detections to one COCO JSON as they are made."""
 
 import json
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from pycocotools import mask as coco_mask
 
 
 class CocoResults:
-    """A COCO JSON that is open for detections, of which memory holds none.
+    """A COCO JSON that grows on disk; no detection is kept in memory.
 
-    ``COCO(path)`` reads it: images, categories, and annotations that have a
-    score. With ``ann_file`` it has the ids of that file and is the list of the
-    annotations alone, for ``COCO(ann_file).loadRes(path)``.
+    ``COCO(path)`` reads it: images, categories, and annotations with a score.
+    With ``ann_file``, the JSON is a list of annotations with the ids of that
+    file, which ``COCO(ann_file).loadRes(path)`` reads.
 
     Args:
-        path: of the JSON to write.
-        classes: names of the labels 0, 1, ...
-        ann_file: a COCO JSON.
+        path: The JSON to write.
+        classes: Names of the labels 0, 1, ...
+        ann_file: A COCO JSON whose ids are used.
 
     Raises:
-        ValueError: ``ann_file`` is no COCO JSON, or lacks a class.
+        ValueError: ``ann_file`` is not a COCO JSON, or lacks a class.
     """
 
     def __init__(
@@ -30,25 +30,29 @@ class CocoResults:
         self.ann_file = ann_file
         self.images: list[dict] = []
         self.count = 0
-        self.known: dict[str, int] = {}
+        self.ids_by_name: dict[str, int] = {}
         self.categories = [
             dict(id=n, name=name) for n, name in enumerate(classes, start=1)
         ]
         if ann_file:
             try:
                 coco = json.loads(ann_file.read_text())
-                self.known = {i['file_name']: i['id'] for i in coco['images']}
+                self.ids_by_name = {
+                    image['file_name']: image['id'] for image in coco['images']
+                }
                 self.categories = coco['categories']
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
-                    f'{ann_file} is no COCO JSON: {error!r}'
+                    f'--ann-file {ann_file} is not a COCO JSON: {error!r}'
                 ) from error
-        ids = {one['name']: one['id'] for one in self.categories}
+        ids = {
+            category['name']: category['id'] for category in self.categories
+        }
         missing = [name for name in classes if name not in ids]
         if missing:
             raise ValueError(
-                f'{ann_file} has no category {", ".join(missing)}, which the '
-                'model detects'
+                f'--ann-file {ann_file} has no category {", ".join(missing)}, '
+                'which the model detects'
             )
         self.category_ids = [ids[name] for name in classes]
 
@@ -63,7 +67,7 @@ class CocoResults:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the JSON, that of an interrupted run too."""
+        """End the JSON, also when a run is interrupted."""
         images = json.dumps(self.images)
         self.file.write(
             '\n]\n' if self.ann_file else f'\n],\n"images": {images}}}\n'
@@ -71,11 +75,14 @@ class CocoResults:
         self.file.close()
 
     def ids_of(self, files: Sequence[Path]) -> dict[Path, int]:
-        """The image id of each file: that of ``ann_file``'s image whose name
-        its path ends in, without one a number.
+        """Find the image id of each file.
+
+        With ``ann_file``, it is the id of the image whose ``file_name`` ends
+        the file's path; without, ids count from 1.
 
         Raises:
-            ValueError: A file that is no image there, or two that are one.
+            ValueError: A file is not in ``ann_file``, or two files are the
+                same image there.
         """
         if not self.ann_file:
             return {file: n for n, file in enumerate(files, start=1)}
@@ -83,31 +90,34 @@ class CocoResults:
         owners: dict[int, Path] = {}
         for file in files:
             parts = file.absolute().parts
-            ends = ('/'.join(parts[i:]) for i in range(len(parts)))
-            name = next((end for end in ends if end in self.known), None)
+            names = ('/'.join(parts[i:]) for i in range(len(parts)))
+            name = next((n for n in names if n in self.ids_by_name), None)
             if name is None:
-                raise ValueError(f'{self.ann_file} has no image {file}')
-            other = owners.setdefault(self.known[name], file)
+                raise ValueError(
+                    f'--ann-file {self.ann_file} has no image {file}'
+                )
+            ids[file] = self.ids_by_name[name]
+            other = owners.setdefault(ids[file], file)
             if other != file:
                 raise ValueError(
-                    f'{other} and {file} are the same image, {name}, of '
-                    f'{self.ann_file}'
+                    f'{other} and {file} are the same image of --ann-file '
+                    f'{self.ann_file}, {name}'
                 )
-            ids[file] = self.known[name]
         return ids
 
     def add(self, image: dict, prediction: dict) -> None:
-        """Write an image's detections.
+        """Write the detections of an image.
 
         Args:
-            image: COCO's, of ``id``, ``file_name``, ``height``, ``width``.
-            prediction: DetInferencer's, of ``bboxes`` as (x1, y1, x2, y2),
-                ``scores``, ``labels`` and, if the model has them, ``masks``.
+            image: Its COCO entry: ``id``, ``file_name``, ``height``,
+                ``width``.
+            prediction: DetInferencer's dict: ``bboxes`` as (x1, y1, x2, y2),
+                ``scores``, ``labels``, and ``masks`` if the model has them.
         """
         self.images.append(image)
         masks = prediction.get('masks')
         for i, (x1, y1, x2, y2) in enumerate(prediction['bboxes']):
-            one = dict(
+            annotation = dict(
                 id=self.count + 1,
                 image_id=image['id'],
                 category_id=self.category_ids[prediction['labels'][i]],
@@ -117,9 +127,9 @@ class CocoResults:
                 iscrowd=0,
             )
             if masks:
-                one.update(
+                annotation.update(
                     area=int(coco_mask.area(masks[i])), segmentation=masks[i]
                 )
             self.file.write(',\n' if self.count else '\n')
-            self.file.write(json.dumps(one))
+            self.file.write(json.dumps(annotation))
             self.count += 1

@@ -1,4 +1,4 @@
-"""What predict.py is given: images and frames of videos."""
+"""Find and load the images and videos that predict.py is given."""
 
 import os
 from collections import Counter
@@ -19,47 +19,54 @@ VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 
 class Item(NamedTuple):
-    """An image, or a frame of a video, that is loaded."""
+    """A loaded image or frame of a video."""
 
     file: Path
-    image: dict  # COCO's entry of it
-    json: Path  # below preds/
+    coco_image: dict  # its entry in a COCO JSON, without height and width
+    json_path: Path  # of its predictions, below preds/
     picture: np.ndarray  # (H, W, 3) uint8 BGR
-    data: dict  # what the model is given
+    data: dict  # the model's input, from the test pipeline
 
 
-def input_files(inputs: Sequence[str]) -> dict[Path, Path]:
-    """The files that images, videos, folders and globs mean, each once.
+def input_files(
+    inputs: Sequence[str],
+) -> tuple[dict[Path, Path], dict[Path, Path]]:
+    """Find the files that images, videos, folders and globs name, each once.
 
     Returns:
-        For each file its path below the folder that holds all of them.
+        Images and videos; for each file its path relative to the common folder
+        of all files.
 
     Raises:
-        ValueError: An input that leads to no file.
+        ValueError: An input names no file.
     """
-    files = {}
+    by_path: dict[str, Path] = {}
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found = folder_images(path)
+            files = folder_images(path)
         elif path.exists():
-            found = [path]
+            files = [path]
         else:
             matches = map(Path, sorted(glob(text, recursive=True)))
             known = (*IMG_EXTENSIONS, *VIDEOS)
-            found = [p for p in matches if p.suffix.lower() in known]
-        if not found:
-            raise ValueError(f'{text} does not exist, or has no images')
-        files.update({os.path.abspath(file): file for file in found})
-    folder = os.path.commonpath([os.path.dirname(path) for path in files])
-    return {
-        file: Path(os.path.relpath(path, folder))
-        for path, file in files.items()
-    }
+            files = [p for p in matches if p.suffix.lower() in known]
+        if not files:
+            raise ValueError(
+                f'{text} does not exist and matches no image or video'
+            )
+        by_path.update({os.path.abspath(file): file for file in files})
+    folder = os.path.commonpath([os.path.dirname(path) for path in by_path])
+    images: dict[Path, Path] = {}
+    videos: dict[Path, Path] = {}
+    for path, file in by_path.items():
+        kind = videos if file.suffix.lower() in VIDEOS else images
+        kind[file] = Path(os.path.relpath(path, folder))
+    return images, videos
 
 
 def json_names(files: dict[Path, Path]) -> dict[Path, Path]:
-    """The JSON of each file, which keeps a suffix that tells two apart."""
+    """Name each file's JSON; the suffix stays if names differ by it alone."""
     count = Counter(name.with_suffix('') for name in files.values())
     return {
         file: Path(f'{name.with_suffix("")}.json')
@@ -73,19 +80,24 @@ def loaded_images(
     inferencer: DetInferencer,
     files: dict[Path, Path],
     ids: dict[Path, int],
-    bad: list[Path],
+    unreadable: list[Path],
 ) -> Iterator[Item]:
-    """Images under their names, one by one; ``bad`` is given the rest."""
-    jsons = json_names(files)
+    """Load images one by one; append those that fail to ``unreadable``.
+
+    Args:
+        files: For each image its path below the output folders.
+        ids: For each image its id in the COCO JSON.
+    """
+    json_paths = json_names(files)
     for file, name in track(files.items(), description='Images'):
         try:
             picture = mmcv.imread(file)
             data = inferencer.pipeline(str(file))
-        except Exception:  # whatever a broken file leads to
-            bad.append(file)
+        except Exception:  # the libraries raise many types for broken files
+            unreadable.append(file)
             continue
-        image = dict(id=ids[file], file_name=name.as_posix())
-        yield Item(file, image, jsons[file], picture, data)
+        coco_image = dict(id=ids[file], file_name=name.as_posix())
+        yield Item(file, coco_image, json_paths[file], picture, data)
 
 
 def loaded_frames(
@@ -93,11 +105,19 @@ def loaded_frames(
     video: VideoReader,
     file: Path,
     name: Path,
-    first: int,
+    first_id: int,
 ) -> Iterator[Item]:
-    """Frames of a video, one by one, with the image ids from ``first`` on."""
-    total = max(video.frame_cnt, 0)  # some files do not say
+    """Load the frames of a video one by one.
+
+    Args:
+        video: Reads ``file``.
+        name: The video's path below the output folders.
+        first_id: The first frame's image id in the COCO JSON.
+    """
+    total = max(video.frame_cnt, 0)  # negative where the file lacks it
     for n, frame in enumerate(track(video, name.name, total)):
-        image = dict(id=first + n, file_name=name.as_posix(), frame_id=n)
+        coco_image = dict(
+            id=first_id + n, file_name=name.as_posix(), frame_id=n
+        )
         data = inferencer.pipeline(frame)
-        yield Item(file, image, name / f'{n:06d}.json', frame, data)
+        yield Item(file, coco_image, name / f'{n:06d}.json', frame, data)

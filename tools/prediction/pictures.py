@@ -1,4 +1,4 @@
-"""What predict.py draws: pictures, videos and contact sheets."""
+"""Write the pictures, videos and contact sheets of predict.py."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ import mmcv
 import numpy as np
 
 COLOURED = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
-SHEET = 12_000  # pixels a side, of a contact sheet at most
+MAX_SHEET = 12_000  # largest side of a contact sheet, in pixels
 
 
 def write_picture(picture: np.ndarray, path: Path) -> Path:
-    """Write a picture, as JPEG where colours have no file of its suffix."""
+    """Write a picture; add .jpg to suffixes of formats without colours."""
     if path.suffix.lower() not in COLOURED:
         path = Path(f'{path}.jpg')
     mmcv.imwrite(picture, str(path))
@@ -20,21 +20,21 @@ def write_picture(picture: np.ndarray, path: Path) -> Path:
 
 
 def mp4_name(name: Path) -> Path:
-    """What the video made of a video is called."""
+    """Name the MPEG-4 file drawn from a video."""
     return name if name.suffix == '.mp4' else Path(f'{name}.mp4')
 
 
 def write_video(pictures: Iterator[np.ndarray], path: Path, fps: float) -> int:
-    """Write a video and return how many frames it has.
+    """Write a video; return how many frames it has.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: OpenCV cannot write the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     writer, count = cv2.VideoWriter(), 0
     try:
         for picture in pictures:
-            if not count:  # only a frame knows how it is turned
+            if not count:  # frames may be turned, unlike the reader's size
                 height, width = picture.shape[:2]
                 code = cv2.VideoWriter.fourcc(*'mp4v')
                 if not writer.open(str(path), code, fps, (width, height)):
@@ -47,10 +47,16 @@ def write_video(pictures: Iterator[np.ndarray], path: Path, fps: float) -> int:
 
 
 def contact_sheet(files: Sequence[Path], out: Path, cell: int = 480) -> None:
-    """Write pictures as one grid, about square, each at most ``cell`` wide and
-    high with its margin, or less if there are many."""
+    """Write pictures as one grid with about as many rows as columns.
+
+    Args:
+        files: The pictures.
+        out: The grid's file.
+        cell: Side of a picture with its margin, in pixels; smaller where the
+            grid would be wider than ``MAX_SHEET``.
+    """
     columns = int(np.ceil(len(files) ** 0.5))
-    cell = min(cell, SHEET // columns)
+    cell = min(cell, MAX_SHEET // columns)
     side = cell - 8
     pictures = [mmcv.imrescale(mmcv.imread(f), (side, side)) for f in files]
     rows = []
