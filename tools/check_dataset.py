@@ -1,12 +1,15 @@
-"""Look for what is wrong with a config's data before training does.
+"""Find what is wrong with a config's data before training starts.
 
     python tools/check_dataset.py CONFIG --cfg-options data_root=FOLDER
 
-walks the images and annotations that CONFIG trains, validates and tests on,
-decodes every image, and reports all the faults of their JSONs, images, boxes
-and masks at once, kind by kind: what they are, what MMDetection would do, and
-the remedy. Errors would stop training or testing, or make them wrong; the
-command fails if there are any. MMDetection survives what it warns of.
+checks the images and annotations that CONFIG trains, validates and tests on,
+and decodes every image. It reports all faults of the JSONs, images, boxes and
+masks at once, by kind: what MMDetection does about them, and the remedy.
+
+    ERROR      would stop training or testing, or make it wrong; the command
+               fails
+    warning    MMDetection goes on, but part of the data may be lost
+    note       nothing needs to be done; not counted as a fault
 """
 
 import argparse
@@ -15,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from common.cli import (
     add_cfg_options,
@@ -25,15 +29,17 @@ from common.cli import (
 )
 from common.configs import leaves, load_config
 from dataset_check.annotations import Record, Split, check_json, read
-from dataset_check.faults import KINDS, Fault, report
+from dataset_check.faults import Fault, count, report
 from dataset_check.images import check_record
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
-from mmengine import track_parallel_progress, track_progress
+from mmengine import track_parallel_progress
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.registry import Registry
 from PIL import Image
+from rich.progress import track
 
 from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
 
@@ -48,64 +54,66 @@ def parse_args() -> argparse.Namespace:
         '--first',
         type=at_least_one,
         default=5,
-        help='show so many faults of each kind (5)',
+        help='how many faults of each kind to show (5)',
     )
     parser.add_argument(
-        '--out', type=Path, help='also write all of the faults to this file'
+        '--out', type=Path, help='also write all faults to this file'
     )
     parser.add_argument(
         '--processes',
         type=at_least_one,
         default=os.cpu_count(),
-        help='that look at images (as many as there are CPUs)',
+        help='how many processes check images (one per CPU)',
     )
     add_cfg_options(parser)
     return parser.parse_args()
 
 
 def splits_of(config: Config) -> list[tuple[str, Split]]:
-    """The data sets of a config, each once, under its loaders' names.
+    """List the data sets of a config, with the names of their loaders.
+
+    A data set that several loaders use in the same way is listed once.
 
     Raises:
-        ValueError: A data set that is not read from a COCO JSON.
+        ValueError: A data set is not read from a COCO JSON.
     """
-    found: list[tuple[str, Split]] = []
+    splits: list[tuple[str, Split]] = []
     for name in LOADERS:
         loader = config.get(f'{name}_dataloader')
-        for dataset in datasets_in(loader.dataset) if loader else ():
+        for dataset in unwrap(loader.dataset) if loader else ():
             split = split_of(config, name, dataset)
-            same = [i for i, (_, other) in enumerate(found) if other == split]
-            if same:
-                names = f'{found[same[0]][0]} and {name}'
-                found[same[0]] = names, split
+            for i, (names, other) in enumerate(splits):
+                if other == split:
+                    splits[i] = f'{names} and {name}', split
+                    break
             else:
-                found.append((name, split))
-    return found
+                splits.append((name, split))
+    return splits
 
 
-def datasets_in(dataset: dict) -> Iterator[dict]:
-    """The data sets that a config's data set wraps, or itself."""
+def unwrap(dataset: dict) -> Iterator[dict]:
+    """Yield the data sets inside a wrapper, or the data set itself."""
     wrapped = dataset.get('datasets', [dataset.get('dataset')])
     if wrapped == [None]:
         yield dataset
         return
-    for one in wrapped:
-        yield from datasets_in(one)
+    for inner in wrapped:
+        yield from unwrap(inner)
 
 
 def split_of(config: Config, name: str, dataset: dict) -> Split:
-    """What a config does with one of its loaders' data sets."""
+    """Describe how a config uses a data set of the loader ``name``."""
     kind = DATASETS.get(dataset.type)
     if getattr(kind, 'load_data_list', 0) != CocoDataset.load_data_list:
         raise ValueError(
-            f'the {name} data set is a {dataset.type}; only those that are '
-            'read from a COCO JSON can be checked'
+            f'the {name} data set has the type {dataset.type}; only data sets '
+            'that are read from a COCO JSON can be checked'
         )
     built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
     classes = built.metainfo['classes']
     if isinstance(classes, str):
         raise ValueError(
-            f'classes of the {name} data set is a text; for a single class '
+            f'classes of the {name} data set is a string; for a single class '
             f'write metainfo=dict(classes=({classes!r},))'
         )
     transforms = {t['type']: t for t in dataset.get('pipeline', [])}
@@ -119,12 +127,12 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             f'model.{key}': value
             for key, value in leaves(config.model.to_dict())
             if key.endswith('.num_classes')
-            # These have classes of their own.
+            # These heads have classes of their own.
             and not {'rpn_head', 'semantic_head'} & set(key.split('.'))
         },
         masks=any(t.get('with_mask') for t in transforms.values()),
         masks_optional=masks_optional(config, built, metrics),
-        metrics=[kind for m in metrics for kind in listed(m.metric)],
+        metrics=[kind for m in metrics for kind in as_list(m.metric)],
         evaluated_files=[m.ann_file for m in metrics if m.get('ann_file')],
         filter_cfg={} if built.test_mode else dict(built.filter_cfg or {}),
         loading=dict(
@@ -138,11 +146,11 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
 def masks_optional(
     config: Config, dataset: BaseDataset, metrics: list[dict]
 ) -> bool:
-    """Whether an object without a mask trains and tests its box alone."""
+    """Tell whether objects without a mask train and test their boxes only."""
 
-    def is_a(registry, part: dict, kind: type) -> bool:
-        found = registry.get(part.get('type', ''))
-        return isinstance(found, type) and issubclass(found, kind)
+    def is_a(registry: Registry, part: dict, kind: type) -> bool:
+        registered = registry.get(part.get('type', ''))
+        return isinstance(registered, type) and issubclass(registered, kind)
 
     return (
         isinstance(dataset, CheckedCocoDataset)
@@ -153,35 +161,48 @@ def masks_optional(
 
 
 def evaluators(config: Config, name: str) -> list[dict]:
-    """The metrics of a loader that compare with annotations."""
+    """List the metrics of a loader that compare with annotations."""
     return [
         metric
-        for metric in listed(config.get(f'{name}_evaluator') or [])
+        for metric in as_list(config.get(f'{name}_evaluator') or [])
         if metric.get('metric') and not metric.get('format_only')
     ]
 
 
-def listed(value: object) -> list:
+def as_list(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
 def check(split: Split, processes: int) -> tuple[list[Record], list[Fault]]:
-    """The records of a data set, and all of its faults."""
+    """Check a data set; return its records and all faults."""
     data, faults = read(split.ann_file)
     if faults:
         return [], faults
     records, faults = check_json(data, split)
     if not records:
         return [], faults
-    look = partial(check_record, split=split)
+    check_one = partial(check_record, split=split)
     processes = min(processes, len(records) // CHUNK)
     if processes > 1:
         found = track_parallel_progress(
-            look, records, processes, chunksize=CHUNK
+            check_one, records, processes, chunksize=CHUNK
         )
     else:
-        found = track_progress(look, records)
+        found = map(check_one, track(records, 'images'))
     return records, faults + [fault for part in found for fault in part]
+
+
+def title(name: str, records: list[Record], faults: list[Fault]) -> str:
+    """Say what a data set contains, and how many faults it has."""
+    objects = [a for record in records for a in record.annotations]
+    crowds = sum(bool(a.get('iscrowd')) for a in objects)
+    unmasked = sum(not a.get('segmentation') for a in objects)
+    without = f', {unmasked} without a mask' if unmasked else ''
+    return (
+        f'{name}: {len(records)} images, {len(objects)} objects, {crowds} of '
+        f'them crowds{without}: '
+        f'{count(faults, "error", "warning") or "no"} faults'
+    )
 
 
 def main() -> None:
@@ -191,27 +212,19 @@ def main() -> None:
     with one_sentence():
         config = load_config(args.config, args.cfg_options)
         splits = splits_of(config)
-    lines, everything, errors = [], [], 0
+    lines, all_lines, errors = [], [], 0
     for name, split in splits:
         print(f'\n{name}: {split.ann_file}', flush=True)
         records, faults = check(split, args.processes)
-        objects = [a for record in records for a in record.annotations]
-        crowds = sum(bool(a.get('iscrowd')) for a in objects)
-        count = sum(not a.get('segmentation') for a in objects)
-        boxes_alone = f', {count} without a mask' if count else ''
-        title = (
-            f'{name}: {len(records)} images, {len(objects)} objects, '
-            f'{crowds} of them crowds{boxes_alone}: '
-            f'{len(faults) or "no"} faults'
-        )
-        lines += ['', title, *report(faults, args.first)]
-        everything += ['', title, *report(faults, len(faults))]
-        errors += sum(KINDS[fault.kind].fatal for fault in faults)
+        heading = title(name, records, faults)
+        lines += ['', heading, *report(faults, args.first)]
+        all_lines += ['', heading, *report(faults, len(faults))]
+        errors += count(faults, 'error')
     print('\n'.join(lines))
     if args.out:
         with one_sentence():
-            args.out.write_text('\n'.join(everything[1:] + ['']))
-        print(f'\nwrote all of them to {args.out}')
+            args.out.write_text('\n'.join(all_lines[1:] + ['']))
+        print(f'\nwrote all faults to {args.out}')
     if errors:
         sys.exit(f'check_dataset.py: {errors} errors, see above')
 

@@ -1,10 +1,10 @@
-"""Figure 3: which backbone maps each pyramid level's loss trains.
+"""Figure 3: which backbone maps the loss of each pyramid level trains.
 
     python tools/gradient_flow.py FPN_CONFIG GFPN_CONFIG --iters 500
 
-trains each config for so many iterations with a GradientFlowHook and draws
-their curves side by side into OUT_DIR/gradient_flow.png. Each run's log and
-own picture are in OUT_DIR/CONFIG/; no checkpoint is kept.
+trains each config for --iters iterations with a GradientFlowHook, and draws
+the curves side by side to OUT_DIR/gradient_flow.png. The log and the picture
+of each run are in OUT_DIR/CONFIG/. No checkpoint is kept.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 
 from projects.sprnet.runtime.gradient_flow import (
     draw_gradient_flow,
-    measured,
+    logged_curves,
 )
 
 
@@ -38,24 +38,29 @@ def parse_args() -> argparse.Namespace:
         '--interval',
         type=at_least_one,
         default=10,
-        help='measure every so many iterations (10)',
+        help='iterations from one measurement to the next (10)',
     )
     add_cfg_options(parser)
     args = parser.parse_args()
     if args.interval > args.iters:
         parser.error(
-            f'--interval {args.interval} is more than --iters {args.iters}'
+            f'--interval {args.interval} must not exceed --iters {args.iters}'
         )
     names = [path.stem for path in args.configs]
-    if len(set(names)) < len(names):
-        parser.error('two configs of the same name')
+    for name in names:
+        if names.count(name) > 1:
+            parser.error(
+                f'two configs are named {name} and would share one folder; '
+                'rename one'
+            )
     return args
 
 
 def shortened(config: Config, args: argparse.Namespace, name: str) -> Config:
-    """A config that trains for ``--iters`` iterations and is measured."""
+    """Make a config train for ``--iters`` iterations and measure them."""
     config.work_dir = str(args.out_dir / name)
-    config.visualizer.name = name  # mmengine keeps one of each name
+    # mmengine would reuse the visualizer of the run before.
+    config.visualizer.name = name
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=args.iters)
     for split in ('val', 'test'):
         for part in ('dataloader', 'evaluator', 'cfg'):
@@ -71,16 +76,15 @@ def shortened(config: Config, args: argparse.Namespace, name: str) -> Config:
 
 def main() -> None:
     args = parse_args()
-
-    runs = {}
+    curves = {}
     with one_sentence():
         for path in args.configs:
             config = load_config(path, args.cfg_options)
             runner = Runner.from_cfg(shortened(config, args, path.stem))
             runner.train()
-            runs[path.stem] = measured(runner)
+            curves[path.stem] = logged_curves(runner)
     picture = args.out_dir / 'gradient_flow.png'
-    draw_gradient_flow(runs, args.interval, picture)
+    draw_gradient_flow(curves, args.interval, picture)
     print(f'drawn to {picture}')
 
 

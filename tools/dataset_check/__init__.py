@@ -1,1 +1,1 @@
-"""What check_dataset.py finds, and how it says so."""
+"""The checks of check_dataset.py, and its report."""

@@ -1,8 +1,9 @@
-"""Faults of a COCO JSON that can be seen without its images."""
+"""Checks of a COCO JSON that need no image."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from os.path import abspath
 from typing import Any, NamedTuple
 
@@ -14,30 +15,30 @@ MAX_SIDE = 10**6  # of an image, in pixels
 
 
 class Split(NamedTuple):
-    """A data set of a config, and what the config does with it."""
+    """A data set of a config, and how the config uses it."""
 
     ann_file: str
     folder: str  # of the images
     classes: Sequence[str]
     num_classes: dict[str, int]  # of the model's heads, by option
-    masks: bool  # whether they are loaded
-    masks_optional: bool  # an object may be without one
-    metrics: Sequence[str]  # 'bbox', 'segm'; none if it is not evaluated
-    evaluated_files: Sequence[str]  # which the metrics compare with
-    filter_cfg: dict[str, Any]  # as it applies; empty in testing
+    masks: bool  # whether training loads them
+    masks_optional: bool  # whether an object may have none
+    metrics: Sequence[str]  # 'bbox', 'segm'; empty in training
+    evaluated_files: Sequence[str]  # the evaluators' ann_file
+    filter_cfg: dict[str, Any]  # empty in testing, which filters nothing
     loading: dict[str, Any]  # flag and backend of mmcv.imfrombytes
     max_pixels: int  # of an image
 
 
 class Record(NamedTuple):
-    """An image of a COCO JSON and the annotations that are used of it."""
+    """An image of a COCO JSON, and those of its annotations that are used."""
 
     image: dict
     annotations: list[dict]
 
 
-def is_id(value: Any) -> bool:
-    return type(value) is int
+def is_int(value: Any) -> bool:
+    return type(value) is int  # excludes bool
 
 
 def is_text(value: Any) -> bool:
@@ -45,11 +46,11 @@ def is_text(value: Any) -> bool:
 
 
 def is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value <= MAX_SIDE
+    return is_int(value) and 0 < value <= MAX_SIDE
 
 
 def is_number(value: Any) -> bool:
-    """Also NaN and infinity, which Python reads from JSON."""
+    """Accept NaN and infinity too, which Python reads from JSON."""
     if type(value) not in (int, float):
         return False
     try:
@@ -67,27 +68,30 @@ def is_box(value: Any) -> bool:
     )
 
 
-IMAGE = dict(
-    id=(is_id, 'an integer'),
-    file_name=(is_text, 'a text'),
-    height=(is_size, f'an integer in 1..{MAX_SIDE}'),
-    width=(is_size, f'an integer in 1..{MAX_SIDE}'),
-)
-ANNOTATION = dict(
-    id=(is_id, 'an integer'),
-    image_id=(is_id, 'an integer'),
-    category_id=(is_id, 'an integer'),
+# Fields that MMDetection needs, their checks, and what these accept
+Fields = dict[str, tuple[Callable[[Any], bool], str]]
+INTEGER = is_int, 'an integer'
+TEXT = is_text, 'a string'
+SIZE = is_size, f'an integer in 1..{MAX_SIDE}'
+IMAGE: Fields = dict(id=INTEGER, file_name=TEXT, height=SIZE, width=SIZE)
+ANNOTATION: Fields = dict(
+    id=INTEGER,
+    image_id=INTEGER,
+    category_id=INTEGER,
     bbox=(is_box, 'four numbers'),
     area=(is_number, 'a number'),
+    iscrowd=(lambda value: value in (None, 0, 1), '0 or 1'),
 )
-# Training does without; COCO's evaluation stops.
-CROWD = dict(iscrowd=(lambda value: value in (None, 0, 1), '0 or 1'))
-EVALUATED_CROWD = dict(iscrowd=(lambda value: value in (0, 1), '0 or 1'))
-CATEGORY = dict(id=(is_id, 'an integer'), name=(is_text, 'a text'))
+# Training accepts a missing iscrowd; COCO's evaluation stops.
+EVALUATED_ANNOTATION: Fields = {
+    **ANNOTATION,
+    'iscrowd': (lambda value: value in (0, 1), '0 or 1'),
+}
+CATEGORY: Fields = dict(id=INTEGER, name=TEXT)
 
 
 def read(file: str) -> tuple[dict, list[Fault]]:
-    """The JSON, or {} and the fault that it has."""
+    """Read a JSON; return {} and the fault if that fails."""
     try:
         data = json.loads(get(file))
     except OSError as error:
@@ -102,48 +106,45 @@ def read(file: str) -> tuple[dict, list[Fault]]:
 
 
 def check_json(data: dict, split: Split) -> tuple[list[Record], list[Fault]]:
-    """Check the contents of a JSON against themselves and the config.
+    """Check the contents of a JSON for consistency, and against the config.
 
     Returns:
-        The images that are fit to be looked at, with the annotations that
-        training or evaluation would use, and the faults of all the others.
+        The well-formed images with the annotations that training or
+        evaluation would use, and the faults.
     """
     file = split.ann_file
-    lists, faults = {}, []
-    for key in ('images', 'annotations', 'categories'):
-        lists[key] = data.get(key)
-        if not isinstance(lists[key], list):
-            what = f'{key} is {shown(lists[key])}, not a list'
+    annotation = EVALUATED_ANNOTATION if split.metrics else ANNOTATION
+    fields = dict(images=IMAGE, annotations=annotation, categories=CATEGORY)
+    faults = []
+    for key in fields:
+        if not isinstance(data.get(key), list):
+            what = f'{key} is {shown(data.get(key))}, not a list'
             if key not in data:
                 what = f'has no {key}'
             faults.append(Fault('broken JSON', what, file))
     if faults:
         return [], faults
-    crowd = EVALUATED_CROWD if split.metrics else CROWD
-    images = _well_formed(lists['images'], IMAGE, 'images', file, faults)
-    annotations = _well_formed(
-        lists['annotations'],
-        {**ANNOTATION, **crowd},
-        'annotations',
-        file,
-        faults,
-    )
-    categories = _well_formed(
-        lists['categories'], CATEGORY, 'categories', file, faults
-    )
-    faults += _duplicates(images, 'image', file)
-    faults += _duplicates(annotations, 'annotation', file)
+    good = {}
+    for key in fields:
+        good[key], found = check_fields(data[key], fields[key], key, file)
+        faults += found
+    images, annotations, categories = good.values()
+    faults += check_ids(images, 'image', file)
+    faults += check_ids(annotations, 'annotation', file)
     faults += check_classes(categories, annotations, split)
-    records = _records(images, annotations, categories, split, faults)
-    faults += _check_size(records, split)
-    return records, faults
+    records, found = join_annotations(images, annotations, categories, split)
+    return records, faults + found + check_use(records, split)
 
 
-def _well_formed(
-    items: list, fields: dict, key: str, file: str, faults: list[Fault]
-) -> list[dict]:
-    """The items whose fields are what they must be; faults of the others."""
-    good = []
+def check_fields(
+    items: list, fields: Fields, key: str, file: str
+) -> tuple[list[dict], list[Fault]]:
+    """Check the fields of a list's items.
+
+    Returns:
+        The items without faults, and the faults of the others.
+    """
+    good, faults = [], []
     for number, item in enumerate(items):
         place = f'{key}[{number}]'
         if not isinstance(item, dict):
@@ -160,10 +161,11 @@ def _well_formed(
             faults.append(Fault('wrong field', what, file, **ids))
         if not wrong:
             good.append(item)
-    return good
+    return good, faults
 
 
-def _duplicates(items: list[dict], name: str, file: str) -> list[Fault]:
+def check_ids(items: list[dict], name: str, file: str) -> list[Fault]:
+    """Find ids that several images or annotations have."""
     counts = Counter(item['id'] for item in items)
     return [
         Fault(f'duplicate {name} id', f'{n} have this id', file, **{name: one})
@@ -175,10 +177,10 @@ def _duplicates(items: list[dict], name: str, file: str) -> list[Fault]:
 def check_classes(
     categories: list[dict], annotations: list[dict], split: Split
 ) -> list[Fault]:
-    """Whether MMDetection's labels are the config's classes.
+    """Check that MMDetection's labels mean the config's classes.
 
-    It numbers those categories of the JSON whose names are among the
-    config's classes, in the JSON's order.
+    MMDetection numbers the categories whose names are classes of the config,
+    in the order of the JSON.
     """
     file, classes = split.ann_file, list(split.classes)
     names = [c['name'] for c in categories]
@@ -191,14 +193,14 @@ def check_classes(
     missing = [name for name in classes if name not in names]
     if missing:
         what = (
-            f'it has no category {", ".join(map(shown, missing[:5]))}'
+            f'the JSON has no category {", ".join(map(shown, missing[:5]))}'
             f'{", ..." if missing[5:] else ""}; '
-            f'its own are metainfo=dict(classes={tuple(names)!r})'
+            f'its categories are metainfo=dict(classes={tuple(names)!r})'
         )
         faults.append(Fault('missing class', what, file))
-    found = [name for name in names if name in classes]
-    if not faults and found != classes:
-        what = f'its own is metainfo=dict(classes={tuple(found)!r})'
+    labelled = [name for name in names if name in classes]
+    if not faults and labelled != classes:
+        what = f'the order is metainfo=dict(classes={tuple(labelled)!r})'
         faults.append(Fault('order of classes', what, file))
     objects = Counter(a['category_id'] for a in annotations)
     faults += [
@@ -213,7 +215,7 @@ def check_classes(
     faults += [
         Fault(
             'num_classes',
-            f'{option} is {number}, metainfo.classes are {len(classes)}',
+            f'{option} is {number}, but metainfo has {len(classes)} classes',
             file,
         )
         for option, number in split.num_classes.items()
@@ -222,39 +224,39 @@ def check_classes(
     return faults
 
 
-def _records(
+def join_annotations(
     images: list[dict],
     annotations: list[dict],
     categories: list[dict],
     split: Split,
-    faults: list[Fault],
-) -> list[Record]:
-    """Join annotations to their images; faults of those that have none."""
-    of_image: dict[int, list[dict]] = defaultdict(list)
-    known = {image['id'] for image in images}
+) -> tuple[list[Record], list[Fault]]:
+    """Join annotations to their images; find those without one."""
+    of_image: dict[int, list[dict]] = {image['id']: [] for image in images}
     names = {c['id']: c['name'] for c in categories}
+    faults = []
     for one in annotations:
-        ids = one['image_id'], one['id']
-        if one['image_id'] not in known:
+        fault = partial(
+            Fault,
+            file=split.ann_file,
+            image=one['image_id'],
+            annotation=one['id'],
+        )
+        if one['image_id'] not in of_image:
             what = 'there is no such image'
-            faults.append(
-                Fault('annotation of no image', what, split.ann_file, *ids)
-            )
+            faults.append(fault('annotation of no image', what))
         elif one['category_id'] not in names:
             what = f'there is no category {one["category_id"]}'
-            faults.append(
-                Fault('annotation of no category', what, split.ann_file, *ids)
-            )
+            faults.append(fault('annotation of no category', what))
         elif names[one['category_id']] in split.classes:
             of_image[one['image_id']].append(one)
-    return [Record(image, of_image[image['id']]) for image in images]
+    return [Record(image, of_image[image['id']]) for image in images], faults
 
 
-def _check_size(records: list[Record], split: Split) -> list[Fault]:
-    """Whether there is enough left to train on, or to evaluate."""
+def check_use(records: list[Record], split: Split) -> list[Fault]:
+    """Check that enough data is left for training or evaluation."""
     file = split.ann_file
     least = split.filter_cfg.get('min_size', 0)
-    small = [r for r in records if least > _side(r.image)]
+    small = [r for r in records if min_side(r.image) < least]
     faults = [
         Fault(
             'small image',
@@ -264,7 +266,7 @@ def _check_size(records: list[Record], split: Split) -> list[Fault]:
         )
         for r in small
     ]
-    kept = [r for r in records if least <= _side(r.image)]
+    kept = [r for r in records if min_side(r.image) >= least]
     if split.filter_cfg.get('filter_empty_gt'):
         kept = [r for r in kept if r.annotations]
     if not kept:
@@ -281,5 +283,5 @@ def _check_size(records: list[Record], split: Split) -> list[Fault]:
     return faults
 
 
-def _side(image: dict) -> int:
+def min_side(image: dict) -> int:
     return min(image['width'], image['height'])

@@ -1,36 +1,42 @@
-"""What can be wrong with a data set in COCO's format, what MMDetection does
-about it, and the remedy.
+"""Kinds of faults of a data set in COCO format, and their report.
 
-A fault is fatal if training or testing would stop, or would go on and be
-wrong: learn or measure something that nobody annotated.
+Each kind says what MMDetection does about the fault, and the remedy. Its level
+is one of
+
+    error      training or testing stops, or learns or measures something that
+               nobody annotated
+    warning    MMDetection goes on, but part of the data may be lost
+    note       MMDetection handles it well; it is not counted as a fault
 """
 
 import reprlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-Finding = tuple[str, str]  # kind of fault, and what it is
+Finding = tuple[str, str]  # the kind of a fault, and its details
+
+LABELS = dict(error='ERROR', warning='warning', note='note')
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
 
 
 class Kind(NamedTuple):
-    """A kind of fault: what comes of it, and what to do."""
+    """A kind of fault: what MMDetection does about it, and the remedy."""
 
-    fatal: bool
+    level: Literal['error', 'warning', 'note']
     effect: str
-    remedy: str
+    remedy: str = ''  # empty if none is needed
 
 
 class Fault(NamedTuple):
-    """One fault; ``file`` is the image's, or the JSON where it is that's."""
+    """A fault of an image, of an annotation, or of the whole JSON."""
 
     kind: str
     what: str
-    file: str
-    image: Any = None
-    annotation: Any = None
+    file: str  # the image's, or the JSON's
+    image: Any = None  # id
+    annotation: Any = None  # id
 
     def __str__(self) -> str:
         place = [shown(self.file)]
@@ -42,234 +48,248 @@ class Fault(NamedTuple):
 
 
 def shown(value: Any) -> str:
-    """A value of a stranger's file as a short text without control codes."""
+    """Format a value of an untrusted file: short, without control codes."""
     if isinstance(value, str) and value.isprintable() and len(value) < 200:
         return value
     return _brief.repr(value)
 
 
+CLIPPED = Kind(
+    'note',
+    'it is clipped to the image',
+    'correct its coordinates, unless the image edge cuts off the object',
+)
+NEVER_FOUND = (
+    "it is left out of training, but COCO's evaluation counts it as an object "
+    'that is never found'
+)
 KINDS: dict[str, Kind] = {
     # the JSON
     'broken JSON': Kind(
-        True, 'nothing can be loaded', 'write or copy the file again'
+        'error',
+        'MMDetection cannot load the data set',
+        'write or copy the file again',
     ),
     'wrong field': Kind(
-        True,
-        'loading, training or testing stops with a message about something '
-        'else',
-        'give the field the value that it must have',
+        'error',
+        'loading, training or testing stops with an error that does not name '
+        'the field',
+        'correct the field as described',
     ),
     'duplicate image id': Kind(
-        True,
-        'only the last of the images is used, with the objects of all',
-        'give every image an id of its own',
+        'error',
+        'only the last of these images is used, with the objects of all of '
+        'them',
+        'give every image its own id',
     ),
     'duplicate annotation id': Kind(
-        True,
-        'loading stops, or the last annotation takes the place of the others',
-        'number the annotations anew',
+        'error',
+        'loading stops, or the last of these annotations replaces the others',
+        'give every annotation its own id',
     ),
     'annotation of no image': Kind(
-        False, 'it is left out', 'list its image, or delete it'
+        'warning', 'it is ignored', 'add its image to the JSON, or delete it'
     ),
     'annotation of no category': Kind(
-        False, 'it is left out', 'list its category, or delete it'
+        'warning',
+        'it is ignored',
+        'add its category to the JSON, or delete it',
     ),
     'duplicate category': Kind(
-        True,
-        'objects get labels of other classes',
-        'keep one category of each id and each name',
+        'error',
+        'objects get the labels of other classes',
+        'keep one category per id and per name',
     ),
     'missing class': Kind(
-        True,
-        'labels are numbered without it, and so mean other classes',
+        'error',
+        'labels are numbered without this class, so they mean other classes',
         "set metainfo.classes to the JSON's categories (and num_classes to "
         'their number), or add the category to the JSON',
     ),
     'order of classes': Kind(
-        True,
-        'objects bear the names of other classes',
+        'error',
+        'objects get the names of other classes',
         "list metainfo.classes in the order of the JSON's categories",
     ),
     'category of no class': Kind(
-        False,
-        'its objects are left out',
-        'add it to metainfo.classes (and num_classes), if it is to be learnt',
+        'warning',
+        'its objects are ignored',
+        'to train it, add it to metainfo.classes and increase num_classes',
     ),
     'num_classes': Kind(
-        True,
+        'error',
         'training stops or learns the wrong classes',
         'set num_classes of the head to the number of metainfo.classes',
     ),
     'other evaluation file': Kind(
-        True,
-        "predictions are compared with another file's objects",
-        "let the evaluator's ann_file be that of its data set",
+        'error',
+        'predictions are compared with the objects of another data set',
+        "set the evaluator's ann_file to the ann_file of its data set",
     ),
     'no usable image': Kind(
-        True,
+        'error',
         'loading stops',
-        'see the faults above, ann_file and filter_cfg',
+        'correct the other faults; check ann_file and filter_cfg',
     ),
     'nothing to evaluate': Kind(
-        False, 'every figure is -1', 'add annotations'
+        'warning', 'every metric is -1', 'add annotations'
     ),
     # the images
     'path outside of the folder': Kind(
-        True,
-        'a JSON that names such files can read what is not its own; they '
-        'were not opened',
-        'name the images by paths inside of the data folder',
+        'error',
+        'such a JSON can make MMDetection read any file on this machine; '
+        'these files were not opened',
+        'move the images into the data folder, and name them by their paths '
+        'in it',
     ),
     'missing image': Kind(
-        True,
-        'training stops when its turn comes',
-        'restore the file, or take the image out of the JSON',
+        'error',
+        'training stops when it loads this image',
+        'restore the file, or remove the image from the JSON',
     ),
     'unreadable image': Kind(
-        True,
-        'training stops when its turn comes',
-        'write the file again, or take the image out of the JSON',
+        'error',
+        'training stops when it loads this image',
+        'write the file again, or remove the image from the JSON',
     ),
     'damaged image': Kind(
-        True,
-        'OpenCV fills up what is missing, or training stops',
-        'restore the file, or take the image out of the JSON',
+        'error',
+        'OpenCV fills in the missing pixels, or training stops',
+        'restore the file, or remove the image from the JSON',
     ),
     'image too large': Kind(
-        True,
-        'decoding it takes gigabytes; it was not decoded',
-        'cut it into tiles, or raise max_pixels of the data set',
+        'error',
+        'decoding it takes gigabytes of memory, so it was not decoded',
+        'cut it into tiles, or increase max_pixels of the data set',
     ),
     'wrong size': Kind(
-        True,
-        'objects are trained and evaluated in wrong places',
-        'correct width and height, which are those of the image as it is '
-        'shown (EXIF-rotated), and the annotations if they are of another '
-        'size',
+        'error',
+        'objects are trained and evaluated in the wrong places',
+        'set width and height to those of the image as displayed (after EXIF '
+        'rotation); rescale the annotations if they belong to another size',
     ),
     'EXIF-rotated image': Kind(
-        False,
-        'it is turned as EXIF says before its annotations are used',
-        'look at one with its annotations; store it upright if they are off',
+        'warning',
+        'MMDetection rotates it as EXIF says before it uses the annotations',
+        'view such an image with its annotations; if they do not match, store '
+        'the image upright',
     ),
     'grey image': Kind(
-        False, 'its channel is taken three times', 'none is needed'
+        'note', 'its single channel serves as red, green and blue'
     ),
-    'palette image': Kind(
-        False, "it is given its palette's colours", 'none is needed'
-    ),
+    'palette image': Kind('note', "it gets its palette's colours"),
     'CMYK image': Kind(
-        False,
-        'it is converted without its colour profile',
-        'convert it to RGB if its colours matter',
+        'warning',
+        'it is converted to RGB without its colour profile',
+        'convert it to RGB yourself if its colours matter',
     ),
     '16-bit image': Kind(
-        False,
-        'it is divided by 256 to 8 bits, which turns darker ranges black',
+        'warning',
+        'its values are divided by 256, so dark images become black',
         'stretch its values to 8 bits yourself',
     ),
     'transparent image': Kind(
-        False,
-        'its transparency is dropped',
-        'paint it on a background, if what is under it should not be seen',
+        'warning',
+        'its transparency is dropped, so hidden pixels become visible',
+        'paint it on a background if hidden pixels matter',
     ),
     'small image': Kind(
-        False,
-        'filter_cfg.min_size leaves it out of training',
+        'warning',
+        'it is left out of training, because it is smaller than '
+        'filter_cfg.min_size',
         'lower filter_cfg.min_size to train on it',
     ),
     'many objects': Kind(
-        False,
-        "all of its masks are in memory at once, in each of the loader's "
-        'workers, and testing finds at most test_cfg.max_per_img objects',
+        'warning',
+        "each of the loader's workers holds all of its masks in memory at "
+        'once, and testing finds at most test_cfg.max_per_img objects',
         'cut the image into tiles, or lower num_workers',
     ),
     # the annotations
     'no mask': Kind(
-        True,
-        'loading it stops the training, or it trains an empty mask',
-        'add a segmentation, or delete it; with a CheckedCocoDataset, an '
-        'SPRHead and a CocoAPARMetric it trains its box only',
+        'error',
+        'training stops when it loads this object, or learns an empty mask',
+        'add a segmentation, or delete the annotation; to train and evaluate '
+        'its box alone, use CheckedCocoDataset, SPRHead and CocoAPARMetric',
     ),
     'not a mask': Kind(
-        True,
-        'loading it stops the training, or reads something else from it',
+        'error',
+        'training stops when it loads this object, or learns another mask',
         'write polygons [[x1, y1, x2, y2, x3, y3, ...], ...] or an RLE',
     ),
     'mask of another size': Kind(
-        True,
-        'loading it stops the training, or scrambles the masks of its image',
-        "encode it at the image's height and width",
+        'error',
+        'training stops when it loads this object, or scrambles all masks of '
+        'the image',
+        "encode the mask at the image's height and width",
     ),
     'endless polygon': Kind(
-        True,
-        'drawing it takes gigabytes; it was not drawn',
+        'error',
+        'drawing it takes gigabytes of memory, so it was not drawn',
         'correct its coordinates, which are in pixels',
     ),
     'short polygon': Kind(
-        False,
-        'the polygon is left out, and without another the object is ignored '
-        'like a crowd',
-        'give it three points at least, or delete it',
+        'warning',
+        'the polygon is ignored; an object without any other polygon is '
+        'treated as a crowd',
+        'give it at least three points, or delete it',
     ),
     'unusable in evaluation': Kind(
-        True,
-        "COCO's evaluation stops, or takes it for something else",
-        'give it polygons of three points at least, or an RLE, or delete it',
+        'error',
+        "COCO's evaluation stops, or reads the mask as something else",
+        'write polygons of at least three points or an RLE, or delete the '
+        'annotation',
     ),
     'self-crossing polygon': Kind(
-        False,
-        'it is filled by the even-odd rule, so that a part may be missing',
+        'warning',
+        'it is filled by the even-odd rule, so parts of the object may be '
+        'missing',
         'draw it again, or split it where it crosses itself',
     ),
-    'polygon out of the image': Kind(
-        False, 'it is clipped', 'none is needed if it is only cut off'
-    ),
+    'polygon out of the image': CLIPPED,
     'empty mask': Kind(
-        False,
-        'the object trains with a mask of no pixel',
-        'draw it again, or delete it',
+        'warning',
+        'the object is trained with a mask of no pixel',
+        'draw it again, or delete the annotation',
     ),
     'box without area': Kind(
-        False,
-        "it is left out of training, and COCO's evaluation counts it as an "
-        'object that is never found',
-        'correct bbox (x, y, width, height: 1 pixel at least) and area, or '
-        'delete it',
+        'warning',
+        NEVER_FOUND,
+        'correct area and bbox (x, y, width, height; at least 1 pixel wide '
+        'and high), or delete the annotation',
     ),
     'box not finite': Kind(
-        True,
+        'error',
         'it is left out (NaN) or made as large as the image (infinity)',
-        'correct or delete it',
+        'correct or delete the annotation',
     ),
     'box outside of the image': Kind(
-        False,
-        "it is left out of training, and COCO's evaluation counts it as an "
-        'object that is never found',
-        'correct bbox (x, y, width, height), or delete it',
+        'warning',
+        NEVER_FOUND,
+        'correct bbox (x, y, width, height), or delete the annotation',
     ),
-    'box out of the image': Kind(
-        False, 'it is clipped', 'none is needed if it is only cut off'
-    ),
+    'box out of the image': CLIPPED,
 }
 
 
+def count(faults: Sequence[Fault], *levels: str) -> int:
+    """Count the faults of some levels."""
+    return sum(KINDS[fault.kind].level in levels for fault in faults)
+
+
 def report(faults: Sequence[Fault], first: int) -> list[str]:
-    """Lines that tell faults kind by kind, fatal ones first, the ``first`` of
-    each kind one by one."""
+    """Lines that list faults by kind, errors first, and the ``first`` faults
+    of each kind one by one."""
     lines = []
-    of_kind = {kind: [f for f in faults if f.kind == kind] for kind in KINDS}
-    for kind in sorted(KINDS, key=lambda k: not KINDS[k].fatal):
-        found = of_kind[kind]
-        if not found:
+    levels = list(LABELS)
+    for name in sorted(KINDS, key=lambda k: levels.index(KINDS[k].level)):
+        group = [fault for fault in faults if fault.kind == name]
+        if not group:
             continue
-        fatal, effect, remedy = KINDS[kind]
-        level = 'ERROR' if fatal else 'warning'
-        lines.append(
-            f'{level}: {kind} ({len(found)}): {effect}. Remedy: {remedy}.'
-        )
-        lines += [f'  {fault}' for fault in found[:first]]
-        if len(found) > first:
-            lines.append(f'  ... and {len(found) - first} more')
+        level, effect, remedy = KINDS[name]
+        line = f'{LABELS[level]}: {name} ({len(group)}): {effect}.'
+        lines.append(f'{line} Remedy: {remedy}.' if remedy else line)
+        lines += [f'  {fault}' for fault in group[:first]]
+        if len(group) > first:
+            lines.append(f'  ... and {len(group) - first} more')
     return lines

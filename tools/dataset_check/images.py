@@ -1,4 +1,4 @@
-"""Faults of an image of a COCO JSON, and of its objects."""
+"""Checks of an image file and of its annotated objects."""
 
 import io
 import os
@@ -10,13 +10,13 @@ import mmcv
 from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
-from projects.sprnet.runtime.datasets import is_inside
+from projects.sprnet.runtime.image_guard import is_inside, open_image
 
 from .annotations import Record, Split
 from .faults import KINDS, Fault, Finding
 from .objects import check_box, check_mask
 
-MANY = 1000  # objects of an image
+MANY = 1000  # objects in one image
 ORIENTATION = 0x0112  # EXIF's tag
 MODES = {
     '1': 'grey image',
@@ -27,16 +27,16 @@ MODES = {
     'CMYK': 'CMYK image',
     'RGBA': 'transparent image',
 }
-# Annotations with these are left out when MMDetection loads them.
+# MMDetection does not load annotations with these faults.
 LEFT_OUT = ('box without area', 'box not finite', 'box outside of the image')
 
 
 def check_record(record: Record, split: Split) -> list[Fault]:
-    """Faults of one image and of its annotations."""
+    """Find the faults of an image and of its annotations."""
     image, annotations = record
     fault = partial(Fault, file=image['file_name'], image=image['id'])
-    found, (height, width) = check_image(image, split)
-    faults = [fault(*finding) for finding in found]
+    findings, (height, width) = check_image(image, split)
+    faults = [fault(*finding) for finding in findings]
     if len(annotations) > MANY:
         memory = len(annotations) * height * width / 2**30
         what = f'{len(annotations)} objects'
@@ -45,33 +45,36 @@ def check_record(record: Record, split: Split) -> list[Fault]:
         faults.append(fault('many objects', what))
     evaluated = 'segm' in split.metrics
     for one in annotations:
-        found = check_box(one, image['height'], image['width'])
-        left_out = one.get('ignore') or any(k in LEFT_OUT for k, _ in found)
+        findings = check_box(one, image['height'], image['width'])
+        left_out = one.get('ignore') or any(k in LEFT_OUT for k, _ in findings)
         if evaluated or (split.masks and not left_out):
             mask = one.get('segmentation')
             if mask or not split.masks_optional:
-                found += check_mask(mask, height, width, evaluated)
-        faults += [fault(*finding, annotation=one['id']) for finding in found]
+                findings += check_mask(mask, height, width, evaluated)
+        faults += [fault(*f, annotation=one['id']) for f in findings]
     return faults
 
 
 def check_image(
     image: dict, split: Split
 ) -> tuple[list[Finding], tuple[int, int]]:
-    """Faults of an image's file, and its height and width: as loaded, or
-    those of the JSON where it cannot be."""
+    """Check an image's file.
+
+    Returns:
+        Its faults, and its height and width: as loaded, or as in the JSON if
+        it cannot be loaded.
+    """
     declared = image['height'], image['width']
-    path = os.path.join(split.folder, image['file_name'])
-    if '://' in image['file_name'] or not is_inside(path, split.folder):
+    if not is_inside(image['file_name'], split.folder):
         what = f'it is not in {split.folder}'
         return [('path outside of the folder', what)], declared
     try:
-        content = get(path)
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        content = get(os.path.join(split.folder, image['file_name']))
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
         return [('missing image', str(error))], declared
-    found = look_at(content, split.max_pixels)
-    if any(KINDS[kind].fatal for kind, _ in found):
-        return found, declared
+    findings = check_content(content, split.max_pixels)
+    if any(KINDS[kind].level == 'error' for kind, _ in findings):
+        return findings, declared
     try:
         array = mmcv.imfrombytes(content, **split.loading)
     except (OSError, cv2.error):
@@ -84,50 +87,50 @@ def check_image(
             f'{declared[1]} x {declared[0]} in the JSON, '
             f'{loaded[1]} x {loaded[0]} as loaded'
         )
-        found.append(('wrong size', what))
-    return found, loaded
+        findings.append(('wrong size', what))
+    return findings, loaded
 
 
-def look_at(content: bytes, max_pixels: int) -> list[Finding]:
-    """Faults of an encoded image by its header, and of its decoding.
+def check_content(content: bytes, max_pixels: int) -> list[Finding]:
+    """Check an encoded image's header, then whether it decodes.
 
-    Nothing is decoded of an image whose header says ``max_pixels`` are not
-    enough.
+    An image whose header claims more than ``max_pixels`` is not decoded.
     """
-    # Pillow's readers raise whatever a broken file leads them to.
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
+        # Some formats hold images larger than their header says. Pillow's own
+        # limit catches these when they are decoded.
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS = max_pixels
+        # Pillow raises exceptions of any type for broken files.
         try:
-            picture = Image.open(io.BytesIO(content))
-            found = kinds_of(picture)
+            picture = open_image(io.BytesIO(content), max_pixels)
+            findings = check_mode(picture)
         except (
             Image.DecompressionBombError,
             Image.DecompressionBombWarning,
         ) as error:
             return [('image too large', str(error))]
         except UnidentifiedImageError:
-            return [('unreadable image', 'Pillow knows no such format')]
+            return [('unreadable image', 'Pillow does not know its format')]
         except Exception as error:
             return [('unreadable image', str(error))]
         try:
-            picture.draft(None, (1, 1))  # a JPEG at an eighth of its size
+            picture.draft(None, (1, 1))  # decodes a JPEG at 1/8 of its size
             picture.load()
         except Exception as error:
             return [('damaged image', str(error))]
-    return found
+    return findings
 
 
-def kinds_of(picture: Image.Image) -> list[Finding]:
-    """What MMDetection converts when it loads a picture."""
-    found = []
+def check_mode(picture: Image.Image) -> list[Finding]:
+    """Find what MMDetection converts when it loads an image."""
+    findings = []
     if any(';16' in str(tile.args) for tile in picture.tile):
-        found.append(('16-bit image', f'mode {picture.mode}'))
+        findings.append(('16-bit image', f'mode {picture.mode}'))
     elif picture.mode in MODES:
-        found.append((MODES[picture.mode], f'mode {picture.mode}'))
+        findings.append((MODES[picture.mode], f'mode {picture.mode}'))
     orientation = picture.getexif().get(ORIENTATION, 1)
     if orientation in range(2, 9):
-        what = f'orientation {orientation}'
-        found.append(('EXIF-rotated image', what))
-    return found
+        findings.append(('EXIF-rotated image', f'orientation {orientation}'))
+    return findings

@@ -1,4 +1,4 @@
-"""Faults of an annotated object: its box and its mask."""
+"""Checks of an annotated object's box and mask."""
 
 import math
 import re
@@ -11,16 +11,17 @@ from pycocotools import mask as coco_mask
 from .annotations import is_number
 from .faults import Finding
 
-MARGIN = 1.0  # pixels that a box or a polygon may leave the image by
-# pycocotools draws a polygon as the points along its outline, five a pixel.
+MARGIN = 1.0  # pixels by which a box or polygon may leave the image
+# pycocotools allocates five points per pixel of a polygon's outline.
 MAX_OUTLINE = 1e7  # pixels
-# A compressed run length: characters of 5 bits, all but the last with a flag
-# that it goes on. pycocotools reads on past the end of one that lacks it.
+# A compressed run length: characters of 5 bits each; a flag on all but the
+# last says that it continues. pycocotools reads past the end of the string if
+# no character ends the run.
 RUN = re.compile('[P-o]{0,6}[0-O]')
 
 
 def check_box(annotation: dict, height: int, width: int) -> list[Finding]:
-    """Faults of a box; one that MMDetection leaves out comes first."""
+    """Find the faults of a box; ``height`` and ``width`` are the image's."""
     box, area = annotation['bbox'], annotation['area']
     x, y, w, h = box
     if not all(map(math.isfinite, [*box, area])):
@@ -38,7 +39,7 @@ def check_box(annotation: dict, height: int, width: int) -> list[Finding]:
 def check_mask(
     mask: Any, height: int, width: int, evaluated: bool
 ) -> list[Finding]:
-    """Faults of a segmentation.
+    """Find the faults of a segmentation.
 
     Args:
         mask: as in a COCO JSON.
@@ -70,7 +71,7 @@ def _check_polygons(
         what = f'a polygon of {len(short)} coordinates'
         faults.append(('short polygon', what))
     if evaluated and len(mask[0]) < 5:
-        # pycocotools takes a list that begins so for boxes, or not at all.
+        # pycocotools reads such a list as boxes, or refuses it.
         what = f'its first polygon has {len(mask[0])} coordinates'
         faults.append(('unusable in evaluation', what))
     if not good:
@@ -80,7 +81,7 @@ def _check_polygons(
     with np.errstate(over='ignore'):
         length = sum(_length(outline) for outline in outlines)
     if max(length, np.abs(points).max()) > MAX_OUTLINE:
-        what = f'an outline of {length:.0e} pixels or so far outside'
+        what = f'an outline of {length:.0e} pixels, or one as far outside'
         return [*faults, ('endless polygon', what)]
     if _leaves(points[:, 0], width) or _leaves(points[:, 1], height):
         (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
@@ -106,22 +107,22 @@ def _check_rle(
         kinds = ['short polygon', 'unusable in evaluation'][: 1 + evaluated]
         return [(kind, what) for kind in kinds]
     if size != [height, width]:
-        what = f'an RLE of {size}, the image is [{height}, {width}]'
+        what = f'an RLE of {size} in an image of [{height}, {width}]'
         return [('mask of another size', what)]
     runs = counts if isinstance(counts, list) else decode_counts(counts)
     if runs is None or not all(type(r) is int and r >= 0 for r in runs):
-        return [('not a mask', 'its counts are no run lengths')]
+        return [('not a mask', 'its counts are not run lengths')]
     if sum(runs) != height * width:
-        what = f'its counts add up to {sum(runs)} for {height * width} pixels'
+        what = f'its counts add up to {sum(runs)}, not {height * width} pixels'
         return [('not a mask', what)]
     return _check_area(sum(runs[1::2]))
 
 
 def decode_counts(counts: str) -> list[int] | None:
-    """Run lengths of a compressed RLE, or None of something else.
+    """Decode the run lengths of a compressed RLE; None if it is malformed.
 
-    pycocotools decodes them, too, but neither tells nor bounds what they add
-    up to.
+    pycocotools decodes them too, but it does not check that they add up to
+    the size of the image.
     """
     if not re.fullmatch(f'({RUN.pattern})*', counts):
         return None
@@ -136,11 +137,11 @@ def decode_counts(counts: str) -> list[int] | None:
 
 
 def _check_area(area: int) -> list[Finding]:
-    return [] if area else [('empty mask', 'no pixel of the image is in it')]
+    return [] if area else [('empty mask', 'it covers no pixel of the image')]
 
 
 def _length(outline: np.ndarray) -> float:
-    """Of a closed outline (n, 2), along the longer axis of each side."""
+    """Length of a closed outline (n, 2) in the maximum norm."""
     sides = np.abs(outline - np.roll(outline, 1, axis=0))
     return sides.max(axis=1).sum()
 

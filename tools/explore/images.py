@@ -7,6 +7,8 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from projects.sprnet.runtime.image_guard import open_image
+
 MAX_PIXELS = 50_000_000  # of an image; decoded, three bytes each
 
 
@@ -23,9 +25,7 @@ def read_image(path: str) -> np.ndarray:
         warnings.simplefilter('ignore')
         # Pillow's readers raise whatever a broken file leads them to.
         try:
-            with Image.open(path) as picture:  # reads the header only
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
+            with open_image(path, MAX_PIXELS) as picture:
                 picture.load()
         except FileNotFoundError:
             raise

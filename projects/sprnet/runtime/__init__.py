@@ -1,1 +1,1 @@
-"""What a run needs and would serve any detector: data, hooks, metrics."""
+"""Hooks, data and metrics that would serve any detector."""

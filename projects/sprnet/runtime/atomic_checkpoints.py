@@ -11,18 +11,19 @@ from mmengine.runner import Runner
 
 @register_backend('whole_files')
 class WholeFileBackend(LocalBackend):
-    """Local files that appear whole or not at all.
+    """A local file backend that writes a file completely or not at all.
 
-    A file is written beside its place, as ``<path>.part``, and moved there
-    once the disk has it. A ``.part`` that a killed process left is overwritten
-    when the same file is written again.
+    It writes to ``<path>.part``, syncs it to the disk and renames it. If the
+    process is killed before that, the next write of the same file overwrites
+    the ``.part`` file.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file, or leave what was there.
+        """Write a file; on failure keep the existing one.
 
         Raises:
-            OSError: The disk is full or the like; names the file.
+            OSError: Writing failed, for example on a full disk; the error
+                names the file.
         """
         part = f'{filepath}.part'
         try:
@@ -40,23 +41,24 @@ class WholeFileBackend(LocalBackend):
     def put_text(
         self, obj: str, filepath: str | Path, encoding: str = 'utf-8'
     ) -> None:
-        """Write a text file, or leave what was there."""
+        """Write a text file; on failure keep the existing one."""
         self.put(obj.encode(encoding), filepath)
 
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """A CheckpointHook that a run may be killed in at any moment.
+    """A CheckpointHook whose run can be killed at any moment and resumed.
 
-    mmengine's removes what is outdated before it writes, and writes in place,
-    so that a run killed just then has no checkpoint to resume from. This one
-    writes the checkpoint, then ``last_checkpoint``, either of them whole or
-    not at all, and only then removes.
+    mmengine's hook removes outdated checkpoints before it writes the new one,
+    and overwrites files in place. A run killed at that moment has no
+    checkpoint to resume from. This hook writes the checkpoint and then
+    ``last_checkpoint``, each completely or not at all, and removes outdated
+    checkpoints last.
 
     Args:
-        args, kwargs: As of mmengine's. Files are written by
-            :class:`WholeFileBackend` unless ``backend_args`` or a remote
-            ``out_dir`` says otherwise.
+        args, kwargs: See CheckpointHook. :class:`WholeFileBackend` writes the
+            files, unless ``backend_args`` or a remote ``out_dir`` selects
+            another backend.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -71,9 +73,9 @@ class WholeCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             steps = [*self.keep_ckpt_ids, step]
             outdated = steps[: -self.max_keep_ckpts]
-            self.keep_ckpt_ids.append(step)  # forgets the outdated one itself
-            # With the outdated one: mmengine removes it when the run resumes,
-            # should this one be killed before it does.
+            self.keep_ckpt_ids.append(step)  # a deque that drops the oldest
+            # Lists the outdated ones too: if this run is killed before it
+            # removes them, mmengine removes them in the resumed run.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         self.last_ckpt = self._path_of(step)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -105,7 +107,8 @@ class WholeCheckpointHook(CheckpointHook):
         if not self.save_best:
             return
         outdated = []
-        self.file_backend.remove = outdated.append  # mmengine's comes first
+        # mmengine removes before it saves; collect and remove afterwards.
+        self.file_backend.remove = outdated.append
         super()._save_best_checkpoint(runner, metrics)
         del self.file_backend.remove
         for path in outdated:

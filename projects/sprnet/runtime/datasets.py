@@ -3,40 +3,35 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
-from PIL import Image
+
+from .image_guard import is_inside, open_image
 
 # Loads as a mask of no pixel and an area of 0, as bitmap and as polygon
 NO_MASK = [[0.0] * 6]
 
 
-def is_inside(path: str, folder: str) -> bool:
-    """Whether a path, its links not followed, leads into a folder."""
-    folder, path = os.path.abspath(folder), os.path.abspath(path)
-    return os.path.commonpath([folder, path]) == folder
-
-
 @DATASETS.register_module()
 class CheckedCocoDataset(CocoDataset):
-    """A CocoDataset that trusts no JSON, and whose errors name the image.
+    """A CocoDataset that does not trust its JSON and names the bad image.
 
-    Objects without a segmentation are loaded with a mask of no pixel. An
-    SPRHead trains none of them, and their boxes train as any other's.
+    An object without a segmentation gets a mask of no pixel. An SPRHead
+    trains no mask for it; its box trains like any other.
 
-    What training would meet only in some epoch's middle, all at once and with
-    the remedy: ``tools/check_dataset.py``.
+    Most of the errors below come up only when an image is loaded.
+    ``tools/check_dataset.py`` lists all of them before training.
 
     Args:
-        max_pixels (int): Images whose header says that they have more are
-            not decoded.
+        max_pixels (int): An image whose header claims more pixels is not
+            decoded.
         require_masks (bool): Refuse objects without a segmentation, for
             detectors that would learn an empty mask from them.
-        kwargs: As of CocoDataset.
+        kwargs: See CocoDataset.
 
     Raises:
-        ValueError: An image that lies outside of the data's folder,
-            annotations that cannot be read, or one without a segmentation
-            where masks are required.
-        RuntimeError: When it is its turn, an image that cannot be loaded.
+        ValueError: An image is outside of the image folder, an annotation is
+            malformed, or one has no segmentation although masks are required.
+        RuntimeError: An image or its annotations cannot be loaded (raised
+            when the image is loaded).
     """
 
     def __init__(
@@ -51,53 +46,43 @@ class CheckedCocoDataset(CocoDataset):
         super().__init__(*args, **kwargs)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """As CocoDataset's; faults name the image."""
+        """Parse an image's entry and annotations; errors name the image."""
         image = raw_data_info['raw_img_info']
+        where = f'{self.ann_file}, image {image["img_id"]}'
         try:
             info = super().parse_data_info(raw_data_info)
         except Exception as error:
             raise ValueError(
-                f'{self.ann_file}, image {image["img_id"]}: its entry or an '
-                f'annotation is not what COCO asks for: {error!r}'
+                f'{where}: its entry or one of its annotations is not in '
+                f'COCO format: {error!r}'
             ) from error
         for instance in info['instances']:
             if 'mask' not in instance and self.require_masks:
                 raise ValueError(
-                    f'{self.ann_file}, image {image["img_id"]}: an object '
-                    f'with the box {instance["bbox"]} (x1, y1, x2, y2) has no '
-                    'segmentation, and require_masks=True'
+                    f'{where}: the object with the box {instance["bbox"]} '
+                    '(x1, y1, x2, y2) has no segmentation, but '
+                    'require_masks=True'
                 )
             instance.setdefault('mask', NO_MASK)
         folder = self.data_prefix['img']
-        if '://' in image['file_name'] or not is_inside(
-            info['img_path'], folder
-        ):
+        if not is_inside(image['file_name'], folder):
             raise ValueError(
-                f'{self.ann_file}, image {image["img_id"]}: file_name '
-                f'{image["file_name"]!r} lies outside of {folder!r}'
+                f'{where}: file_name {image["file_name"]!r} is outside of '
+                f'{folder!r}'
             )
         return info
 
     def prepare_data(self, idx: int) -> Any:
-        """As CocoDataset's; faults name the image."""
+        """Load an image and its annotations; errors name the image."""
         info = self.get_data_info(idx)
+        path = info['img_path']
         try:
-            self._refuse_bombs(info['img_path'])
+            if os.path.isfile(path):  # not so on remote file backends
+                open_image(path, self.max_pixels).close()
             return super().prepare_data(idx)
         except Exception as error:
             raise RuntimeError(
-                f'{self.ann_file}, image {info["img_id"]}, '
-                f'{info["img_path"]}: it or its annotations cannot be '
-                f'loaded: {error!r}; tools/check_dataset.py finds all such '
-                'faults'
+                f'{self.ann_file}, image {info["img_id"]}, {path}: the image '
+                f'or its annotations cannot be loaded: {error!r}; '
+                'tools/check_dataset.py lists all such faults'
             ) from error
-
-    def _refuse_bombs(self, path: str) -> None:
-        if not os.path.isfile(path):  # of another file backend
-            return
-        with Image.open(path) as image:  # reads the header only
-            if image.width * image.height > self.max_pixels:
-                raise ValueError(
-                    f'{image.width} x {image.height} pixels are more than '
-                    f'max_pixels={self.max_pixels}'
-                )

@@ -8,19 +8,19 @@ from mmengine.runner import Runner, set_random_seed
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Make an epoch's random numbers depend on nothing but seed and epoch.
+    """Make an epoch's random numbers depend on the seed and the epoch alone.
 
-    Then a run that was killed and resumed goes on exactly as one that was not.
-    mmengine keeps the seed in the checkpoint, but not how far the generators
-    had got, and builds the sampler before it reads the seed. The data loader's
-    workers must take part; see :func:`keep_epoch_seed`.
+    A run that was killed and resumed then ends exactly like an unbroken one.
+    mmengine alone cannot do this: a checkpoint keeps the seed but not the
+    generators' states, and the sampler is built before the seed is read. The
+    data loaders need :func:`keep_epoch_seed`, too.
     """
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the sampler and this rank's generators for the epoch."""
         batches = runner.train_dataloader.batch_sampler
         shared = [runner.seed]
-        broadcast_object_list(shared)  # ranks must draw the same order
+        broadcast_object_list(shared)  # all ranks must draw the same order
         batches.sampler.seed = shared[0]
         state = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
         set_random_seed(int(state.generate_state(1)[0]))
@@ -28,10 +28,10 @@ class EpochSeedHook(Hook):
 
 @FUNCTIONS.register_module()
 def keep_epoch_seed(worker_id: int) -> None:
-    """A ``worker_init_fn`` that leaves a worker the seed torch gave it.
+    """A ``worker_init_fn`` that keeps the seed that torch gave the worker.
 
-    torch draws it from the main process's generator, which
-    :class:`EpochSeedHook` has seeded. mmengine's own function would give every
-    epoch the same seed. Takes workers that are started anew each epoch
-    (``persistent_workers=False``).
+    torch draws that seed from the main process's generator, which
+    :class:`EpochSeedHook` seeds each epoch. mmengine's own function would
+    give the workers the same seed in every epoch. This works only with
+    workers that start anew each epoch (``persistent_workers=False``).
     """

@@ -14,19 +14,20 @@ from torch.optim import Optimizer
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stop a training before a NaN or an infinity gets into its weights.
+    """Stop training before a NaN or an infinity reaches the weights.
 
-    Losses are looked at between the forward and the backward pass, gradients
-    before the optimizer's step. (mmdet's CheckInvalidLossHook comes after the
-    step, every 50th iteration.) All ranks stop together and say the same.
+    The hook checks the losses after each forward pass and the gradients
+    before each optimizer step. (mmdet's CheckInvalidLossHook checks every
+    50th iteration, after the step.) All ranks stop together with the same
+    message.
 
     Raises:
-        FloatingPointError: Names the iteration, the losses at fault and the
-            ids of the batch's images.
+        FloatingPointError: Names the iteration, the bad losses and the ids of
+            the batch's images.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the model and the optimizer."""
+        """Start watching the model and the optimizer."""
         model = runner.model
         if is_model_wrapper(model):
             model = model.module
@@ -41,7 +42,7 @@ class FiniteLossHook(Hook):
         )
 
     def after_train(self, runner: Runner) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         for handle in self._handles:
             handle.remove()
 
@@ -54,15 +55,16 @@ class FiniteLossHook(Hook):
         kwargs: dict[str, Any],
         losses: dict[str, Any],
     ) -> None:
-        """What the model calls after each forward pass."""
+        """Forward hook of the model."""
         if kwargs.get('mode') != 'loss':
             return
-        self._images = ', '.join(
+        self._image_ids = ', '.join(
             str(sample.img_id) for sample in kwargs['data_samples']
         )
         total, means = model.parse_losses(losses)
         broken = 1 - total.isfinite().float()
-        all_reduce(broken, 'max')  # a rank that stops alone leaves others hung
+        # A rank that stopped alone would leave the other ranks waiting.
+        all_reduce(broken, 'max')
         if broken:
             self._stop(
                 runner,
@@ -76,24 +78,24 @@ class FiniteLossHook(Hook):
     def _check_gradients(
         self, runner: Runner, optimizer: Optimizer, *_: Any
     ) -> None:
-        """What the optimizer calls before each step."""
+        """Pre-hook of the optimizer's step."""
         gradients = [
             p.grad
             for group in optimizer.param_groups
             for p in group['params']
             if p.grad is not None
         ]
-        # The largest element's: a sum of squares could overflow.
+        # The infinity norm, because a sum of squares could overflow.
         if not get_total_norm(gradients, norm_type=torch.inf).isfinite():
             self._stop(runner, 'the gradients are not finite')
 
     def _stop(self, runner: Runner, fault: str) -> None:
-        """End with what is at fault on this rank ('': nothing) and others."""
+        """Raise the faults of all ranks; ``fault`` is '' on a sound rank."""
         if fault:
-            fault += f', of the images {self._images}'
+            fault += f' for the images {self._image_ids}'
         faults = '; '.join(filter(None, all_gather_object(fault)))
         raise FloatingPointError(
-            f'iteration {runner.iter + 1}: {faults} (stopped before the step '
-            'that would have spoilt the weights; see whether these images and '
-            'their annotations are sound, or lower the learning rate)'
+            f'iteration {runner.iter + 1}: {faults} (training stopped before '
+            'the weights changed; check these images and their annotations, '
+            'or lower the learning rate)'
         )

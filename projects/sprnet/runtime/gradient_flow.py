@@ -1,7 +1,11 @@
-"""Which backbone maps each pyramid level's loss trains, Figure 3."""
+"""Which backbone maps each pyramid level's loss trains (Figure 3).
+
+C_k is the backbone's map of stride 2^k, P_l the pyramid's level of stride 2^l.
+"""
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +24,7 @@ PREFIX = 'train/gradient/'
 
 
 def by_level(maps: Sequence[Tensor], height: int) -> dict[int, Tensor]:
-    """Maps under their level: the first one's is log2 of its stride.
+    """Number maps by level, the log2 of their stride.
 
     Args:
         maps: (N, C_l, H_l, W_l), finest first, each half as high as the one
@@ -34,17 +38,17 @@ def by_level(maps: Sequence[Tensor], height: int) -> dict[int, Tensor]:
 def gradient_norms(
     loss: Tensor, maps: dict[int, Tensor], levels: dict[int, Tensor]
 ) -> dict[tuple[int, int], float]:
-    """Gradients of the loss that reach backbone maps through one level.
+    """Measure the gradients that reach backbone maps through single levels.
 
-    What reaches C_k through P_l is the gradient of those terms of the loss
-    that the heads compute from P_l, if the heads mix no levels, as those of
-    RetinaNet, SPRNet and Mask R-CNN do not.
+    If the heads mix no levels (those of RetinaNet, SPRNet and Mask R-CNN do
+    not), the gradient that reaches C_k through P_l belongs to the terms of
+    the loss that the heads compute from P_l.
 
     Args:
         loss: scalar; its graph is kept.
-        maps: C_k as the neck got them, (N, C_k, H_k, W_k), none computed from
-            another.
-        levels: P_l as the heads got them, likewise.
+        maps: C_k (N, C_k, H_k, W_k) as the neck receives them; none may be
+            computed from another.
+        levels: P_l (N, C, H_l, W_l) as the heads receive them, likewise.
 
     Returns:
         The L2 norm over the batch for every (l, k) with l <= k.
@@ -75,22 +79,22 @@ def gradient_norms(
 class GradientFlowHook(Hook):
     """Log how much of each pyramid level's loss reaches each backbone map.
 
-    Figure 3: FPN's gradients from P3 reach C4 as well as C3; a gate is to hold
-    them back. The norms are those of the training step itself, of the batch
-    (the first rank's) and the sum of losses that it trains on; the step is not
-    changed by a bit. Maps of frozen layers are left out.
+    In an FPN, gradients from P3 reach C4 as well as C3; gates should hold
+    them back (Figure 3). The hook measures in the training step itself, with
+    the first rank's batch and the sum of losses, and does not change the step
+    by a bit. It leaves out maps of frozen layers.
 
-    They appear in the log (with ``log_processor.num_digits`` decimals), and
-    through it in every backend of the visualizer, as ``gradient/P3-C4``, and
-    as curves in ``gradient_flow.png`` of the work directory, which is drawn
-    after each epoch. A resumed run continues them.
+    The norms appear in the log (with ``log_processor.num_digits`` decimals)
+    and in the visualizer's backends as ``gradient/P3-C4``, and as curves in
+    ``gradient_flow.png`` in the work directory, drawn after each epoch. A
+    resumed run continues the curves.
 
     Args:
-        interval (int): Iterations from one measurement to the next.
+        interval (int): Iterations between two measurements.
 
     Raises:
-        ValueError: An interval below 1; at the first measurement, a detector
-            without neck or with a frozen backbone.
+        ValueError: The interval is below 1; at the first measurement, the
+            detector has no neck or a frozen backbone.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -100,9 +104,10 @@ class GradientFlowHook(Hook):
             )
         self.interval = interval
         self.handles: list = []
+        self.maps: dict[str, tuple[Tensor, ...]] = {}
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Watch this iteration, if it is one to measure."""
+        """Watch the iteration if it is one to measure."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         model = runner.model
@@ -112,63 +117,62 @@ class GradientFlowHook(Hook):
             raise ValueError(
                 f'GradientFlowHook: {type(model).__name__} has no neck'
             )
-        maps: list[Tensor] = []
-        levels: list[Tensor] = []
-
-        # Views, because the backbone computes one map from another and a neck
-        # may do so with its levels: only what flows through the neck itself,
-        # from the heads, meets in them.
-        def enter(neck: nn.Module, inputs: tuple) -> tuple:
-            """Keep the backbone's maps."""
-            maps.extend(x.view_as(x) for x in inputs[0])
-            return (tuple(maps),)
-
-        def leave(neck: nn.Module, inputs: tuple, outputs: Sequence) -> tuple:
-            """Keep the pyramid's levels."""
-            levels.extend(x.view_as(x) for x in outputs)
-            return tuple(levels)
-
-        def measure(
-            model: nn.Module, args: tuple, data: dict, losses: dict
-        ) -> None:
-            """Log the norms, once the losses are there."""
-            height = data['inputs'].shape[-2]
-            trained = {
-                k: v
-                for k, v in by_level(maps, height).items()
-                if v.requires_grad
-            }
-            if not trained:
-                raise ValueError(
-                    'GradientFlowHook: the backbone is frozen, so no '
-                    'gradients reach it'
-                )
-            norms = gradient_norms(
-                model.parse_losses(losses)[0],
-                trained,
-                by_level(levels, height),
-            )
-            for (level, k), norm in norms.items():
-                runner.message_hub.update_scalar(
-                    f'{PREFIX}P{level}-C{k}', norm
-                )
-
         self.handles = [
-            model.neck.register_forward_pre_hook(enter),
-            model.neck.register_forward_hook(leave),
-            model.register_forward_hook(measure, with_kwargs=True),
+            model.neck.register_forward_pre_hook(self._keep_inputs),
+            model.neck.register_forward_hook(self._keep_outputs),
+            model.register_forward_hook(
+                partial(self._measure, runner), with_kwargs=True
+            ),
         ]
 
+    # Views, because the backbone computes one map from another, and a neck may
+    # do so with its levels. Only the gradient that flows from the heads
+    # through the neck itself reaches a view.
+    def _keep_inputs(self, neck: nn.Module, inputs: tuple) -> tuple:
+        self.maps['backbone'] = tuple(x.view_as(x) for x in inputs[0])
+        return (self.maps['backbone'],)
+
+    def _keep_outputs(
+        self, neck: nn.Module, inputs: tuple, outputs: Sequence[Tensor]
+    ) -> tuple:
+        self.maps['neck'] = tuple(x.view_as(x) for x in outputs)
+        return self.maps['neck']
+
+    def _measure(
+        self,
+        runner: Runner,
+        model: nn.Module,
+        args: tuple,
+        data: dict,
+        losses: dict,
+    ) -> None:
+        height = data['inputs'].shape[-2]
+        maps = by_level(self.maps['backbone'], height)
+        trained = {k: x for k, x in maps.items() if x.requires_grad}
+        if not trained:
+            raise ValueError(
+                'GradientFlowHook: the backbone is frozen, so no gradients '
+                'reach it'
+            )
+        norms = gradient_norms(
+            model.parse_losses(losses)[0],
+            trained,
+            by_level(self.maps['neck'], height),
+        )
+        for (level, k), norm in norms.items():
+            runner.message_hub.update_scalar(f'{PREFIX}P{level}-C{k}', norm)
+
     def after_train_iter(self, *args, **kwargs) -> None:
-        """Stop watching."""
+        """Stop watching and free the maps."""
         for handle in self.handles:
             handle.remove()
         self.handles = []
+        self.maps = {}
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Draw what was measured so far."""
-        curves = measured(runner)
+        """Draw all measurements so far."""
+        curves = logged_curves(runner)
         if curves:
             draw_gradient_flow(
                 {runner.experiment_name: curves},
@@ -177,8 +181,8 @@ class GradientFlowHook(Hook):
             )
 
 
-def measured(runner: Runner) -> Curves:
-    """All that a run's :class:`GradientFlowHook` measured."""
+def logged_curves(runner: Runner) -> Curves:
+    """Return all norms that a run's :class:`GradientFlowHook` has logged."""
     return {
         tuple(map(int, re.findall(r'\d+', name))): np.array(scalar.data[0])
         for name, scalar in runner.message_hub.log_scalars.items()
@@ -189,12 +193,14 @@ def measured(runner: Runner) -> Curves:
 def draw_gradient_flow(
     runs: dict[str, Curves], interval: int, path: Path
 ) -> None:
-    """One column a run, one row a level that has a backbone map above its own.
+    """Draw one column per run and one row per level.
+
+    Levels without a backbone map above their own have no row.
 
     Args:
-        runs: title to curves, of which there is one at least.
-        interval: iterations from one point of a curve to the next.
-        path: the picture.
+        runs: curves by title; at least one.
+        interval: iterations between two points of a curve.
+        path: of the picture.
     """
     levels = sorted(
         {level for curves in runs.values() for level, k in curves if k > level}
@@ -209,15 +215,15 @@ def draw_gradient_flow(
     for row, level in zip(axes, levels):
         row[0].set_ylabel(f'gradient from P{level} (L2 norm)')
         for ax, (title, curves) in zip(row, runs.items()):
-            reaching = {k: curves[lv, k] for lv, k in curves if lv == level}
-            if not reaching:  # a detector whose pyramid starts higher
+            norms = {k: curves[lv, k] for lv, k in curves if lv == level}
+            if not norms:  # a detector whose pyramid starts higher
                 ax.axis('off')
                 continue
-            for k, norms in reaching.items():
-                iterations = interval * np.arange(1, len(norms) + 1)
+            for k, values in norms.items():
+                iterations = interval * np.arange(1, len(values) + 1)
                 colour = f'C{k - levels[0]}'  # matplotlib's first, second...
-                ax.semilogy(iterations, norms, '.-', c=colour, label=f'C{k}')
-            ratio = np.median(reaching[level + 1] / reaching[level])
+                ax.semilogy(iterations, values, '.-', c=colour, label=f'C{k}')
+            ratio = np.median(norms[level + 1] / norms[level])
             ax.set_title(
                 f'{title}\nP{level}: C{level + 1} gets {ratio:.2f} times '
                 f'what C{level} gets (median)',

@@ -1,10 +1,12 @@
+from collections.abc import Iterator
+
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-# CocoMetric names COCOeval's recalls after its default numbers of detections,
-# whichever numbers were asked for.
+# CocoMetric's names assume its default limits of detections (100, 300, 1000),
+# whatever proposal_nums says; these are the names for the limits 1, 10, 100.
 RECALLS = {
     'AR@100': 'AR_1',
     'AR@300': 'AR_10',
@@ -17,24 +19,24 @@ RECALLS = {
 
 @METRICS.register_module()
 class CocoAPARMetric(CocoMetric):
-    """COCO's twelve figures, each under its right name (Tables 2 to 7).
+    """Report COCO's twelve figures under their right names (Tables 2 to 7).
 
-    Those of mmdet's CocoMetric, such as ``segm_mAP_50``, and the average
-    recalls at 1, 10 and 100 detections an image, ``AR_1``, ``AR_10``,
-    ``AR_100``, and at 100 of small, medium and large objects, ``AR_s``,
-    ``AR_m``, ``AR_l``, such as ``segm_AR_10``; from 0 to 1, or -1 where there
-    is no object of that size.
+    These are CocoMetric's average precisions, such as ``segm_mAP_50``, and
+    average recalls, such as ``segm_AR_10``: ``AR_1``, ``AR_10`` and
+    ``AR_100`` at 1, 10 and 100 detections per image, ``AR_s``, ``AR_m`` and
+    ``AR_l`` at 100 for small, medium and large objects. Values are between 0
+    and 1, or -1 without objects of that size.
 
-    Objects without a segmentation count for boxes only. For masks their boxes
-    are regions to ignore, as those of crowds are: what is found there is
-    neither right nor wrong.
+    An object without a segmentation counts in the box figures only. In the
+    mask figures its box is a region to ignore, like a crowd: a detection in it
+    is neither right nor wrong.
 
     Args:
-        kwargs: As of CocoMetric, but for ``proposal_nums`` and
-            ``metric_items``, which are said here.
+        kwargs: See CocoMetric; ``proposal_nums`` and ``metric_items`` are
+            fixed.
 
     Raises:
-        ValueError: ``metric`` is not of 'bbox' and 'segm' alone.
+        ValueError: ``metric`` contains anything but 'bbox' and 'segm'.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -43,56 +45,56 @@ class CocoAPARMetric(CocoMetric):
             metric_items=[*PRECISIONS, *RECALLS],
             **kwargs,
         )
-        others = set(self.metrics) - {'bbox', 'segm'}
-        if others:
+        unsupported = set(self.metrics) - {'bbox', 'segm'}
+        if unsupported:
             raise ValueError(
-                "CocoAPARMetric: metric is 'bbox', 'segm' or both, not "
-                f'{sorted(others)}; CocoMetric has those'
+                f'CocoAPARMetric: metric={self.metrics} must be bbox, segm or '
+                f'both; use CocoMetric for {sorted(unsupported)}'
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """COCO's figures of (ground truth, prediction) pairs, by name."""
-        if self._coco_api is None or not without_masks(self._coco_api):
-            return self._figures(results)
+        """Compute the figures of (ground truth, prediction) pairs, by name."""
         kinds, annotated = self.metrics, self._coco_api
-        figures: dict[str, float] = {}
-        for self.metrics in [[kind] for kind in kinds]:
-            if self.metrics == ['segm']:
-                self._coco_api = ignoring_boxes(annotated)
-            figures.update(self._figures(results))
-            self._coco_api = annotated
+        if annotated is not None and lacks_masks(annotated):
+            self.metrics = self._switch_ground_truth(annotated)
+        figures = super().compute_metrics(results)
         self.metrics = kinds
-        return figures
-
-    def _figures(self, results: list) -> dict[str, float]:
+        self._coco_api = annotated or self._coco_api
         names = {
             f'{kind}_{stock}': f'{kind}_{name}'
-            for kind in self.metrics
+            for kind in kinds
             for stock, name in RECALLS.items()
         }
-        figures = super().compute_metrics(results)
         return {names.get(key, key): figures[key] for key in figures}
 
+    def _switch_ground_truth(self, annotated: COCO) -> Iterator[str]:
+        """Yield each metric after setting the ground truth that it needs.
 
-def without_masks(annotated: COCO) -> list:
-    """The annotations that have no segmentation."""
-    return [
-        one
-        for one in annotated.dataset.get('annotations', [])
-        if not one.get('segmentation')
-    ]
+        CocoMetric iterates over ``self.metrics``. This generator takes its
+        place, so that the result files are written once.
+        """
+        for kind in self.metrics:
+            masks = kind == 'segm'
+            self._coco_api = ignore_unmasked(annotated) if masks else annotated
+            yield kind
 
 
-def ignoring_boxes(annotated: COCO) -> COCO:
-    """A copy in which those without a segmentation are crowds that fill their
-    boxes."""
+def lacks_masks(annotated: COCO) -> bool:
+    """Tell whether an annotation has no segmentation."""
+    annotations = annotated.dataset.get('annotations', [])
+    return not all(a.get('segmentation') for a in annotations)
+
+
+def ignore_unmasked(annotated: COCO) -> COCO:
+    """Copy the ground truth; turn each object without a segmentation into a
+    crowd that fills its box."""
     masked = COCO()
     masked.dataset = dict(annotated.dataset, annotations=[])
-    for one in annotated.dataset['annotations']:
-        if not one.get('segmentation'):
-            x, y, w, h = one['bbox']
+    for annotation in annotated.dataset['annotations']:
+        if not annotation.get('segmentation'):
+            x, y, w, h = annotation['bbox']
             outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-            one = dict(one, segmentation=[outline], iscrowd=1)
-        masked.dataset['annotations'].append(one)
+            annotation = dict(annotation, segmentation=[outline], iscrowd=1)
+        masked.dataset['annotations'].append(annotation)
     masked.createIndex()
     return masked

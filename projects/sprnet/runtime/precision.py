@@ -1,4 +1,4 @@
-"""Faster arithmetic: bfloat16, and the channels-last memory order."""
+"""Faster arithmetic: bfloat16 and the channels-last memory format."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,28 +13,27 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Mixed precision in training, on a CPU too.
+    """Train in mixed precision, on a CPU too.
 
-    mmengine's AmpOptimWrapper refuses to work without a GPU. Bfloat16 has the
-    range of single precision, so losses need no scaling.
+    mmengine's AmpOptimWrapper requires a GPU. Losses need no scaling, because
+    bfloat16 has the range of float32.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The forward pass of ``model`` in bfloat16 where PyTorch deems it
-        safe."""
+        """Run the forward pass under PyTorch's autocast to bfloat16."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield
 
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Keep a model's convolutions in channels-last memory order.
+    """Keep a model's weights in the channels-last memory format.
 
-    That is how the libraries below PyTorch compute them; results differ by
-    rounding, checkpoints do not.
+    The convolution libraries below PyTorch prefer it. Results differ by
+    rounding; checkpoints do not change.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Reorder the weights; what they meet follows their order."""
+        """Convert the weights; feature maps follow their format."""
         runner.model.to(memory_format=torch.channels_last)

@@ -1,9 +1,9 @@
-"""mmengine's checkpoints under torch's weights-only loading.
+"""Load mmengine's checkpoints with torch's weights-only unpickler.
 
-Since torch 2.6 a checkpoint may by default hold nothing but weights and plain
-values. mmengine's also hold the history of the log, which a resumed run goes
-on with. Exactly the names that such a history consists of are allowed here;
-whatever else a file wants to call stays refused, and so is a damaged file.
+Since torch 2.6 ``torch.load`` accepts only weights and plain values by
+default. mmengine's checkpoints also hold the history of the log, which a
+resumed run continues. This module allows exactly the names in that history.
+Checkpoints that call anything else, and damaged files, are refused.
 """
 
 import os
@@ -26,10 +26,13 @@ STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 def history_statistic(owner: type, name: str) -> Callable:
-    """What a history's pickle calls ``getattr`` for, and nothing else.
+    """Look up a statistic of HistoryBuffer.
+
+    It replaces ``getattr``, which the pickle of a history calls for these
+    statistics only.
 
     Raises:
-        UnpicklingError: Any other attribute.
+        UnpicklingError: The pickle asks for any other attribute.
     """
     if owner is not HistoryBuffer or name not in STATISTICS:
         raise pickle.UnpicklingError(
@@ -42,17 +45,17 @@ def history_statistic(owner: type, name: str) -> Callable:
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read mmengine's checkpoints, weights-only.
 
-    Weights-only loading is also turned on where the caller turned it off, as
+    This turns weights-only loading on even where the caller turns it off, as
     some versions of mmengine do, unless the environment already sets
     TORCH_FORCE_WEIGHTS_ONLY_LOAD.
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     classes = {HistoryBuffer, np.ndarray, np.dtype}
     classes |= {type(np.dtype(t)) for t in (np.int64, np.float64)}
-    # Under their names, which survive where a mere class does not: the forks
-    # take the classes that they allow for one file out again after it.
+    # Each class with its name, because the forks of mmengine allow the bare
+    # classes while they load a file, and then remove them from the list.
     named = [(c, f'{c.__module__}.{c.__qualname__}') for c in classes]
-    # A file written with NumPy 1 names what NumPy 2 moved, and the reverse.
+    # NumPy 2 renamed numpy.core to numpy._core; files of both must load.
     moved = [
         (getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
         for name in ('_reconstruct', 'scalar')
@@ -65,11 +68,11 @@ def allow_mmengine_checkpoints() -> None:
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local_file(filename: str, map_location: Any) -> dict:
-    """mmengine's loading of a local checkpoint.
+    """Load a local checkpoint; replaces mmengine's loader of local files.
 
     Raises:
-        UnpicklingError: It carries code, or is no whole file: torch has other
-            errors for an empty file and for one that breaks off.
+        UnpicklingError: The file contains code or is damaged. (torch raises
+            other errors for empty and truncated files.)
     """
     try:
         return load_from_local(filename, map_location)

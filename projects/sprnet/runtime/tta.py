@@ -7,28 +7,27 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 # The axes of (n, H, W) masks that mmdet's flips mirror
-FLIPPED = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
+FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
 
 @MODELS.register_module()
 class MaskTTAModel(DetTTAModel):
-    """Test-time augmentation that keeps masks, where DetTTAModel refuses them.
+    """Test-time augmentation that keeps masks; DetTTAModel refuses them.
 
-    Boxes are merged as DetTTAModel merges them; each that remains keeps the
-    mask of its own view, mirrored back. Detections without masks are merged as
-    well.
+    Boxes are merged as in DetTTAModel. Each remaining box keeps the mask of
+    its own view, flipped back. Detectors without masks work too.
 
     Args:
-        kwargs: As of DetTTAModel.
+        kwargs: See DetTTAModel.
 
     Raises:
-        TypeError: When it is to merge masks that are ``RLEMasks``.
+        TypeError: The masks to merge are ``RLEMasks``.
     """
 
     def _merge_single_sample(
         self, data_samples: list[DetDataSample]
     ) -> DetDataSample:
-        """Merge what was detected in the views of one image."""
+        """Merge the detections in all views of one image."""
         views = [sample.pred_instances for sample in data_samples]
         merged = InstanceData(
             bboxes=self.merge_aug_bboxes(
@@ -40,25 +39,27 @@ class MaskTTAModel(DetTTAModel):
             labels=torch.cat([view.labels for view in views]),
         )
         if 'masks' in views[0]:
-            merged.masks = torch.cat([unflipped(s) for s in data_samples])
+            merged.masks = torch.cat([unflip_masks(s) for s in data_samples])
         if len(merged):
             boxes, kept = batched_nms(
                 merged.bboxes, merged.scores, merged.labels, self.tta_cfg.nms
             )
             merged = merged[kept]
-            merged.scores = boxes[:, 4]  # which soft NMS lowers
+            merged.scores = boxes[:, 4]  # soft NMS lowers scores
             merged = merged[: self.tta_cfg.max_per_img]
         result = data_samples[0]
         result.pred_instances = merged
         return result
 
 
-def unflipped(sample: DetDataSample) -> Tensor:
-    """Masks (n, H, W) of a view, as they lie in the image."""
+def unflip_masks(sample: DetDataSample) -> Tensor:
+    """Masks (n, H, W) of a view, flipped back to the original image."""
     masks = sample.pred_instances.masks
     if not isinstance(masks, Tensor):
         raise TypeError(
-            'MaskTTAModel merges DenseMasks, the default of '
-            'mask_head.mask_output, not RLEMasks'
+            'MaskTTAModel merges DenseMasks, not RLEMasks; leave '
+            'mask_head.mask_output at its default'
         )
-    return masks.flip(FLIPPED[sample.flip_direction]) if sample.flip else masks
+    if not sample.flip:
+        return masks
+    return masks.flip(FLIPPED_AXES[sample.flip_direction])
