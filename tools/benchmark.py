@@ -1,32 +1,31 @@
-"""Time and memory of SPRNet beside RetinaNet and other detectors with masks.
+"""Measure time and memory of SPRNet, RetinaNet and other mask detectors.
 
     python tools/benchmark.py
     python tools/benchmark.py --quick
     python tools/benchmark.py --models MY_CONFIG.py mmdet::PATH/OF/CONFIG.py
 
-measures models in turns, on one machine in one run, and writes OUT_DIR/
-results.json, README.md (tables) and stages.png (a chart). Ratios count, not
-seconds: machines are slower at one time than at another.
+measures all models in turns, on one machine in one run, and writes OUT_DIR/
+results.json, README.md (tables) and stages.png (a chart). Compare ratios, not
+seconds: the speed of a machine changes over time.
 
-All models have random weights and return exactly 100 instances of one
-picture, at its size of 427x640 from an input of 800x1216 (--size), and choose
-them among about 3,000 candidates: each model's score threshold is where so
-many of its own scores exceed it. SOLOv2 makes the masks of all candidates, and
-so is given 500. Nothing is downloaded.
+All models have random weights, so nothing is downloaded. Each returns exactly
+100 instances of one picture, at the picture's size of 427x640, from an input
+of 800x1216 (--size). The score threshold of each model is set so that 3,000
+candidates exceed it; 500 for SOLOv2, which makes the masks of all candidates.
 
 Parts (--parts), in minutes on 2 cores for the default models:
 
-    latency     an image, and its stages (7)
-    batches     images a second at batch 4 (3)
-    training    a step, forward and backward apart (4)
+    latency     time per image, in total and by stage (7)
+    batches     images per second at batch 4 (3)
+    training    time per step, forward and backward (4)
     memory      peaks in testing and training (4)
     growth      with image size, detections, objects, classes, output size (6)
     options     --amp, channels_last and compile=True (2)
     complexity  parameters and FLOPs (1)
     paper       the five speeds of the paper's Table 2 (2)
 
-training, memory and batches are of RetinaNet, SPRNet, Mask R-CNN and the
-models of --models. What was measured is written after every part.
+training, memory and batches measure RetinaNet, SPRNet, Mask R-CNN and the
+models of --models. The results are written after every part.
 """
 
 import argparse
@@ -71,8 +70,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='CONFIG',
         default=[],
-        help='configs to measure instead of the default peers, files or '
-        'mmdet::...; RetinaNet, SPRNet and Mask R-CNN remain',
+        help='configs to measure beside RetinaNet, SPRNet and Mask R-CNN '
+        'instead of the other defaults: files or mmdet::...',
     )
     parser.add_argument(
         '--parts', nargs='+', choices=PARTS, help='what to measure (all)'
@@ -80,10 +79,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='latency and complexity of the main models',
+        help='measure latency and complexity of the main models only',
     )
     parser.add_argument(
-        '--rounds', type=at_least_one, help='of latency (5; --quick: 2)'
+        '--rounds',
+        type=at_least_one,
+        help='number of rounds of latency (5; with --quick 2)',
     )
     parser.add_argument(
         '--size',
@@ -91,20 +92,28 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         default=(800, 1333),
         metavar=('SHORT', 'LONG'),
-        help="the input's sides at most, as in a pipeline's Resize (800 1333)",
+        help='largest short and long side of the input, as in the Resize of a '
+        'pipeline (800 1333)',
     )
     add_device(parser)
     return parser.parse_args()
 
 
 def report(text: str) -> None:
-    """Say what is under way, in one line of the terminal."""
+    """Show a line of progress in place of the last one."""
     print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
+
+
+def write(results: dict, folder: Path) -> None:
+    """Write what has been measured so far."""
+    (folder / 'results.json').write_text(json.dumps(results, indent=1))
+    (folder / 'README.md').write_text(page(results))
+    if 'stages' in results:
+        chart(results, folder / 'stages.png')
 
 
 def main() -> None:
     args = parse_args()
-
     warnings.simplefilter('ignore')
     device = torch.device(
         args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
@@ -112,16 +121,9 @@ def main() -> None:
     main_paths = {name: DEFAULT[name] for name in MAIN}
     own = {Path(path).stem: path for path in args.models}
     peers = {} if args.quick or own else DEFAULT
-    wanted = args.parts or (QUICK_PARTS if args.quick else PARTS)
-    results = dict(
-        run=dict(
-            command=shlex.join(
-                ['python', 'tools/benchmark.py', *sys.argv[1:]]
-            ),
-            date=str(date.today()),
-            **machine(device),
-        )
-    )
+    command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
+    run = dict(command=command, date=str(date.today()), **machine(device))
+    results = dict(run=run)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     with one_sentence():
         parts = Parts(
@@ -132,14 +134,9 @@ def main() -> None:
             args.rounds or (2 if args.quick else 5),
             report,
         )
-        for part in wanted:
+        for part in args.parts or (QUICK_PARTS if args.quick else PARTS):
             results.update(getattr(parts, part)())
-            (args.out_dir / 'results.json').write_text(
-                json.dumps(results, indent=1)
-            )
-            (args.out_dir / 'README.md').write_text(page(results))
-            if 'stages' in results:
-                chart(results, args.out_dir / 'stages.png')
+            write(results, args.out_dir)
     report('')
     print(page(results))
     print(f'written to {args.out_dir}')

@@ -1,7 +1,7 @@
-"""Thresholds at which random weights give as many candidates as trained ones.
+"""Score thresholds that give untrained models the candidates of trained ones.
 
-An untrained classifier's scores are nearly equal: at an ordinary threshold
-none is left, at 0 all of them are, and what is timed is neither.
+The scores of an untrained classifier are nearly equal: an ordinary threshold
+keeps none of them, and 0 keeps all. Neither has the cost of a trained model.
 """
 
 import sys
@@ -15,8 +15,9 @@ import torch
 from mmdet.models.dense_heads import SOLOV2Head
 from torch import Tensor, nn
 
-# MMDetection's functions that compare scores with `score_thr`: the place of
-# the scores among the arguments, and whether their last column is background.
+# MMDetection's functions that compare scores with `score_thr`: the position
+# of the scores among the arguments, and whether their last column is the
+# background's.
 FILTERS = {
     'filter_scores_and_topk': (0, False),
     'multiclass_nms': (1, True),
@@ -24,65 +25,70 @@ FILTERS = {
 }
 
 
-def _recording(
-    function: Callable, place: int, background: bool, seen: list[Tensor]
-) -> Callable:
-    @wraps(function)
-    def record(*args: Any, **kwargs: Any) -> Any:
-        scores = args[place]
-        seen.append((scores[:, :-1] if background else scores).flatten())
-        return function(*args, **kwargs)
-
-    return record
-
-
 @contextmanager
 def recorded_scores() -> Iterator[list[Tensor]]:
-    """The scores that MMDetection's heads compare with a threshold."""
-    seen: list[Tensor] = []
-    # SOLOv2 compares in a method: its arguments are self, kernels, scores.
-    places = [(SOLOV2Head, '_predict_by_feat_single', 2, False)] + [
-        (module, name, *where)
-        for name, where in FILTERS.items()
+    """Record the scores that MMDetection's heads compare with a threshold.
+
+    Yields:
+        A list that each comparison extends by its scores, flattened.
+    """
+    recorded: list[Tensor] = []
+
+    def recording(
+        function: Callable, position: int, background: bool
+    ) -> Callable:
+        @wraps(function)
+        def record(*args: Any, **kwargs: Any) -> Any:
+            scores = args[position]
+            foreground = scores[:, :-1] if background else scores
+            recorded.append(foreground.flatten())
+            return function(*args, **kwargs)
+
+        return record
+
+    # SOLOv2 compares them in a method, whose arguments are self, kernels and
+    # scores.
+    filters = [(SOLOV2Head, '_predict_by_feat_single', 2, False)] + [
+        (module, name, *arguments)
+        for name, arguments in FILTERS.items()
         for module_name, module in list(sys.modules.items())
         if module_name.startswith('mmdet.models') and hasattr(module, name)
     ]
     with ExitStack() as stack:
-        for owner, name, place, background in places:
-            record = _recording(getattr(owner, name), place, background, seen)
+        for owner, name, *arguments in filters:
+            record = recording(getattr(owner, name), *arguments)
             stack.enter_context(patch.object(owner, name, record))
-        yield seen
+        yield recorded
 
 
 def test_settings(model: nn.Module) -> Iterator[dict]:
-    """Every setting of a detector's tests that has a score threshold."""
+    """Yield each ``test_cfg`` of a detector that has a score threshold."""
     for module in model.modules():
-        settings = getattr(module, 'test_cfg', None) or {}
-        for one in (settings, settings.get('rcnn') or {}):
-            if 'score_thr' in one:
-                yield one
+        config = getattr(module, 'test_cfg', None) or {}
+        for settings in (config, config.get('rcnn') or {}):
+            if 'score_thr' in settings:
+                yield settings
 
 
 def choose_threshold(
     model: nn.Module, predict: Callable[[], Any], candidates: int
 ) -> None:
-    """Set the threshold that ``candidates`` of the model's scores exceed.
+    """Set the score threshold that ``candidates`` of the scores exceed.
 
     Args:
         predict: runs the model on the input that it will be measured with.
 
     Raises:
-        ValueError: A model whose scores are not seen, for it compares them in
-            a function of its own.
+        ValueError: The model compares its scores in a function of its own.
     """
-    with recorded_scores() as seen:
+    with recorded_scores() as recorded:
         predict()
-    if not seen:
+    if not recorded:
         raise ValueError(
             f'{type(model).__name__} selects its candidates with none of '
-            f'{", ".join(FILTERS)}'
+            f'{", ".join(FILTERS)}, so its score threshold cannot be chosen'
         )
-    scores = torch.cat(seen)
+    scores = torch.cat(recorded)
     count = min(candidates + 1, len(scores))
     threshold = scores.topk(count).values[-1].item()
     for settings in test_settings(model):

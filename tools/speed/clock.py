@@ -1,4 +1,4 @@
-"""Times of several things in one run, taken in turns."""
+"""Times of several functions, measured in turns."""
 
 import random
 import time
@@ -7,22 +7,19 @@ from typing import Any
 
 import torch
 
-from .stages import synchronize
+
+def now(device: torch.device) -> float:
+    """Read a clock in seconds, once the device has finished its work."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def seconds(run: Callable, device: torch.device) -> float:
-    """Wall seconds of a call, a GPU's work included."""
-    if device.type == 'cuda':
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        synchronize(device)
-        start.record()
-        run()
-        end.record()
-        synchronize(device)
-        return start.elapsed_time(end) / 1000
-    start = time.perf_counter()
+    """Wall seconds of a call, including its work on a GPU."""
+    start = now(device)
     run()
-    return time.perf_counter() - start
+    return now(device) - start
 
 
 def in_turns(
@@ -31,20 +28,25 @@ def in_turns(
     report: Callable[[str], None],
     warm_up: int = 0,
 ) -> dict[Hashable, list]:
-    """What calls return, round by round.
+    """Call each function once a round, in a random order for each round.
 
-    Machines slow down and speed up, and what ran before leaves its traces;
-    taken in turns, in an order drawn for each round, all meet the same.
+    The speed of a machine drifts, and each run leaves caches and memory in
+    another state for the next. In turns, all functions are affected alike.
 
     Args:
-        report: told what is under way.
-        warm_up: rounds before those, which do not count.
+        runs: functions to call, by name.
+        rounds: number of rounds that count.
+        report: shows a line of progress.
+        warm_up: number of rounds before these, whose results are dropped.
+
+    Returns:
+        The values that each function returned, in the order of the rounds.
     """
-    found: dict[Hashable, list] = {name: [] for name in runs}
+    values: dict[Hashable, list] = {name: [] for name in runs}
     for turn in range(-warm_up, rounds):
         for name in random.Random(turn).sample(list(runs), len(runs)):
             report(f'{name}, round {turn + 1} of {rounds}')
             value = runs[name]()
             if turn >= 0:
-                found[name].append(value)
-    return found
+                values[name].append(value)
+    return values

@@ -1,24 +1,23 @@
-"""How time and memory grow, one quantity at a time."""
+"""Growth of time and memory with one quantity at a time."""
 
-from collections.abc import Callable, Sequence
+from statistics import median
 
 import numpy as np
 import torch
 from mmdet.registry import TASK_UTILS
 from torch import nn
 
-import projects.sprnet  # noqa: F401  registers what `kind` names
+import projects.sprnet  # noqa: F401  registers OUTPUT_TYPES
 
-from .clock import in_turns, seconds
-from .latency import once, stages_once
-from .memory import Peak, in_child
+from .clock import seconds
+from .latency import stage_seconds
+from .memory import Peak
 from .stages import MASKS, PASTING
 from .subjects import (
     DEFAULT,
     INSTANCES,
     Subject,
     build,
-    picture,
     read_config,
     test_settings,
 )
@@ -33,71 +32,36 @@ OUTPUT_TYPES = ('DenseMasks', 'RLEMasks')
 LEVELS = ((100, 152), (50, 76), (25, 38), (13, 19), (7, 10))
 REPEATS = 3
 LOW_OVERLAP = 0.2
-HEADS = dict(bbox_head='RetinaHead', mask_head='SPRHead')
+HEADS = (('bbox_head', 'RetinaHead'), ('mask_head', 'SPRHead'))
 
 
-def by_image_size(
-    subjects: Sequence[Subject], report: Callable[[str], None]
-) -> dict[str, list[float]]:
-    """Seconds from a picture to its results at each of ``SHORT_SIDES``; the
-    results have the size of the picture, whatever the input's."""
-    image = picture(427, 640)
-    runs = {
-        (s.name, side): lambda s=s, side=side: once(
-            s, image, (side, 2 * side), 1
-        )
-        for side in SHORT_SIDES
-        for s in subjects
-    }
-    found = in_turns(runs, 1, report)
-    return {
-        s.name: [found[s.name, side][0] for side in SHORT_SIDES]
-        for s in subjects
-    }
+def mask_seconds(
+    subject: Subject, image: np.ndarray, size: tuple[int, int], detections: int
+) -> float:
+    """Seconds for the masks of ``detections`` instances, pasting included."""
+    settings = list(test_settings(subject.model))
+    for config in settings:
+        config['max_per_img'] = detections
+    stages = stage_seconds(subject, image, size)
+    for config in settings:
+        config['max_per_img'] = INSTANCES
+    return stages[MASKS] + stages[PASTING]
 
 
-def by_detections(
-    subjects: Sequence[Subject],
-    size: tuple[int, int],
-    rounds: int,
-    report: Callable[[str], None],
-) -> dict[str, list[float]]:
-    """Median seconds of the masks alone, those to the original size included,
-    for each of ``DETECTIONS``."""
-    image = picture(427, 640)
+def build_head(part: str, classes: int, device: torch.device) -> nn.Module:
+    """Build one head of SPRNet R50 for training.
 
-    def run(subject: Subject, count: int) -> float:
-        for settings in test_settings(subject.model):
-            settings['max_per_img'] = count
-        found = stages_once(subject, image, size)
-        return found[MASKS] + found[PASTING]
-
-    runs = {
-        (s.name, count): lambda s=s, count=count: run(s, count)
-        for count in DETECTIONS
-        for s in subjects
-    }
-    found = in_turns(runs, rounds, report)
-    for subject in subjects:
-        for settings in test_settings(subject.model):
-            settings['max_per_img'] = INSTANCES
-    return {
-        s.name: [float(np.median(found[s.name, n])) for n in DETECTIONS]
-        for s in subjects
-    }
-
-
-def head_alone(part: str, classes: int, device: torch.device) -> nn.Module:
-    """A head of SPRNet R50, with weights.
-
-    The overlap that makes a pixel positive is low, so that ten objects have
-    as many training pixels as are used at most, and thousands no more.
+    Args:
+        part: the head's name in the detector, as in ``HEADS``.
+        classes: number of classes.
+        device: where the head runs.
     """
     config = read_config(DEFAULT['SPRNet-GFPN'])
     config.model.bbox_head.num_classes = classes
+    # A low overlap makes many pixels positive, so that ten objects already
+    # give as many training pixels as the sampler takes.
     config.model.mask_head.sampler.threshold = LOW_OVERLAP
-    model = build(config, device)
-    return getattr(model, part).train()
+    return getattr(build(config, device), part).train()
 
 
 def head_training(
@@ -105,10 +69,10 @@ def head_training(
 ) -> dict[str, float]:
     """Seconds and peak MiB of a head's loss and gradients.
 
-    Neither a backbone's nor the weights' memory is in it, and a step of one
-    object comes first, so that their gradients are there already.
+    The memory excludes the backbone, the head's weights and their gradients;
+    a step with one object creates the gradients beforehand.
     """
-    head = head_alone(part, classes, device)
+    head = build_head(part, classes, device)
     torch.manual_seed(0)
     feats = [
         torch.randn(1, 256, *level, device=device).requires_grad_()
@@ -132,59 +96,39 @@ def head_training(
 def masks_out(
     kind: str, height: int, width: int, device: torch.device
 ) -> dict[str, float]:
-    """Median seconds and peak MiB from 100 maps of 32x32 to an image's."""
+    """Median seconds and peak MiB of turning 100 32x32 maps into masks.
+
+    Args:
+        kind: one of ``OUTPUT_TYPES``.
+        height, width: size of the image that the masks cover.
+        device: where the maps are.
+    """
     convert = TASK_UTILS.build(dict(type=kind))
     boxes = torch.from_numpy(random_boxes(100, height, width, 0)).to(device)
     axis = torch.linspace(-1, 1, 32, device=device)
     disc = (1.3 - axis[:, None] ** 2 - axis**2).clamp(0, 1)
     maps = disc.expand(100, 32, 32).contiguous()
-
-    def run() -> float:
-        return seconds(
-            lambda: convert(maps, boxes, height, width, 0.5), device
-        )
-
     peak = Peak(device)
-    times = [run() for _ in range(REPEATS)]
-    return dict(seconds=float(np.median(times)), mib=peak.mib())
+    times = [
+        seconds(lambda: convert(maps, boxes, height, width, 0.5), device)
+        for _ in range(REPEATS)
+    ]
+    return dict(seconds=median(times), mib=peak.mib())
 
 
-def by_objects(
-    device: torch.device, report: Callable[[str], None]
-) -> dict[str, list[dict[str, float]]]:
-    """:func:`head_training` of both heads for each of ``OBJECTS``."""
-    found: dict[str, list[dict[str, float]]] = {}
-    for part, name in HEADS.items():
-        found[name] = []
-        for objects in OBJECTS:
-            report(f'{name}: {objects} objects')
-            found[name].append(
-                in_child(head_training, part, objects, 80, device)
-            )
-    return found
-
-
-def by_classes(
-    device: torch.device, report: Callable[[str], None]
-) -> dict[str, list[dict[str, float]]]:
-    """:func:`head_training` of the mask head for each of ``CLASSES``."""
-    found = []
-    for classes in CLASSES:
-        report(f'SPRHead: {classes} classes')
-        found.append(in_child(head_training, 'mask_head', 20, classes, device))
-    return {HEADS['mask_head']: found}
-
-
-def by_output(
-    device: torch.device, report: Callable[[str], None]
-) -> dict[str, list[dict[str, float]]]:
-    """:func:`masks_out` of each of ``OUTPUT_TYPES`` at each of ``OUTPUTS``."""
-    found: dict[str, list[dict[str, float]]] = {}
-    for kind in OUTPUT_TYPES:
-        found[kind] = []
-        for height, width in OUTPUTS:
-            report(f'{kind}: {width}x{height}')
-            found[kind].append(
-                in_child(masks_out, kind, height, width, device)
-            )
-    return found
+# Measurements that need a process of their own. For each quantity: a function,
+# and by row of the report its arguments, without the device
+IN_CHILDREN = {
+    'objects': (
+        head_training,
+        {head: [(part, n, 80) for n in OBJECTS] for part, head in HEADS},
+    ),
+    'classes': (
+        head_training,
+        {'SPRHead': [('mask_head', 20, n) for n in CLASSES]},
+    ),
+    'output': (
+        masks_out,
+        {kind: [(kind, *size) for size in OUTPUTS] for kind in OUTPUT_TYPES},
+    ),
+}

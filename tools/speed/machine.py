@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine that figures were measured on."""
 
 import os
 import platform
@@ -12,12 +12,12 @@ import torch
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Names and versions, in words."""
+    """Describe the processor, the device and the software versions."""
     info = Path('/proc/cpuinfo')
-    found = info.exists() and re.search(
+    named = info.exists() and re.search(
         r'model name\s*:\s*(.+)', info.read_text()
     )
-    cpu = found.group(1).strip() if found else platform.processor()
+    cpu = named.group(1).strip() if named else platform.processor()
     return dict(
         processor=f'{cpu}, {os.cpu_count()} cores, '
         f'{torch.get_num_threads()} threads',

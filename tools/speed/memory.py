@@ -1,7 +1,7 @@
-"""Peak memory, each figure in a process of its own.
+"""Peak memory, each figure from a process of its own.
 
-On a CPU it is the resident set that is measured, above what the process had
-before there was a model; on a GPU what PyTorch's allocator gave out.
+On a CPU this is the growth of the process's resident set; on a GPU it is the
+growth of what PyTorch's allocator has handed out.
 """
 
 import multiprocessing
@@ -16,17 +16,17 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from .subjects import Subject, build, prepare, read_config, test_batch
-from .training import optimizer, step
+from .subjects import Subject, build, load_subject, read_config, test_batch
+from .training import optimizer, step_seconds
 
 MIB = 2**20
 
 
 def in_child(task: Callable, *args: Any) -> Any:
-    """What a module's function returns in a fresh process.
+    """Call a module-level function in a new process; returns its value.
 
-    In it glibc gives large blocks back when they are freed, so that what is
-    resident is what is in use.
+    There glibc returns large blocks to the system as soon as they are freed,
+    so that the resident set is the memory in use.
     """
     context = multiprocessing.get_context('spawn')
     with (
@@ -37,17 +37,13 @@ def in_child(task: Callable, *args: Any) -> Any:
 
 
 def resident(field: str) -> float:
-    """MiB of this process: ``VmRSS`` now, or ``VmHWM`` at most."""
+    """Resident MiB of this process: ``VmRSS`` now, ``VmHWM`` at its peak."""
     status = Path('/proc/self/status').read_text()
     return int(re.search(rf'{field}:\s+(\d+) kB', status).group(1)) / 1024
 
 
 class Peak:
-    """The most memory in use, in MiB over what was when this was made.
-
-    Args:
-        device: whose memory.
-    """
+    """Peak memory of a device in MiB, above that when this was created."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -60,20 +56,20 @@ class Peak:
         return resident('VmRSS')
 
     def restart(self) -> None:
-        """Forget what was in use until now."""
+        """Forget earlier peaks."""
         if self.device.type == 'cuda':
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
-            # Makes the highest mark the present one, see proc(5).
+            # Resets VmHWM to VmRSS, see proc(5)
             Path('/proc/self/clear_refs').write_text('5')
 
     def mib(self) -> float:
-        """The most since."""
+        """The peak since the last :meth:`restart`."""
         if self.device.type == 'cuda':
-            most = torch.cuda.max_memory_allocated(self.device) / MIB
+            peak = torch.cuda.max_memory_allocated(self.device) / MIB
         else:
-            most = resident('VmHWM')
-        return most - self.before
+            peak = resident('VmHWM')
+        return peak - self.before
 
 
 def testing_peak(
@@ -83,12 +79,11 @@ def testing_peak(
     image: np.ndarray,
     size: tuple[int, int],
 ) -> float:
-    """MiB of a model and of its way from a picture to its results."""
+    """Peak MiB of a model and of one prediction."""
     peak = Peak(device)
-    one = Subject(name, build(read_config(path), device), device)
-    prepare(one, image, size)
+    subject = load_subject(name, path, device, image, size)
     peak.restart()
-    one.predict(test_batch(image, size))
+    subject.predict(test_batch(image, size))
     return peak.mib()
 
 
@@ -99,8 +94,8 @@ def training_peak(
     size: tuple[int, int],
     batch: int,
 ) -> float:
-    """MiB of a model, its optimizer and a training step."""
+    """Peak MiB of a model, its optimizer and a training step."""
     peak = Peak(device)
-    one = Subject(name, build(read_config(path), device), device)
-    step(one, optimizer(one.model), size, batch)
+    subject = Subject(name, build(read_config(path), device), device)
+    step_seconds(subject, optimizer(subject.model), size, batch)
     return peak.mib()

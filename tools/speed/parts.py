@@ -1,42 +1,41 @@
-"""What can be measured, part by part."""
+"""The parts of a benchmark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
 
 import torch
+from mmengine.config import Config
 
-from . import growth
+from .clock import in_turns
 from .complexity import complexity
-from .latency import latency, stages
+from .growth import DETECTIONS, IN_CHILDREN, SHORT_SIDES, mask_seconds
+from .latency import image_seconds, stage_seconds
 from .memory import in_child, testing_peak, training_peak
-from .options import OPTIONS, optional_subjects
-from .paper import paper_speeds
-from .subjects import (
-    Subject,
-    build,
-    picture,
-    prepare,
-    read_config,
-    test_batch,
-)
-from .training import training
+from .options import optional_subjects
+from .paper import ROWS
+from .stages import STAGES
+from .subjects import Subject, load_subject, picture, read_config, test_batch
+from .training import optimizer, step_seconds
 
 BATCH = 4
 TRAINING_BATCH = 2
 
 
 class Parts:
-    """The parts of a benchmark; each method gives entries of the results.
+    """The parts of a benchmark; each method returns entries of the results.
 
     Args:
-        paths: the models' configs, by name.
-        main: the names of those that every part measures.
-        device: where they run.
-        size: the input's short and long side at most.
-        rounds: of latency.
-        report: told what is under way.
+        paths: configs of the models, by name.
+        main: names of the models that every part measures.
+        device: where the models run.
+        size: largest short side and largest long side of the input.
+        rounds: number of rounds of ``latency``.
+        report: shows a line of progress.
 
     Raises:
-        FileNotFoundError: A config that is not there.
+        FileNotFoundError: A config does not exist.
     """
 
     def __init__(
@@ -58,93 +57,153 @@ class Parts:
         self.image = picture(427, 640)
         self._subjects: dict[str, Subject] = {}
 
-    def subjects(self, names: Sequence[str]) -> list[Subject]:
-        """Models, each built once."""
+    def subjects(self, names: Iterable[str]) -> list[Subject]:
+        """The models of these names, each built once."""
         for name in names:
             if name not in self._subjects:
-                self.report(f'building {name}')
-                model = build(self.configs[name], self.device)
-                subject = Subject(name, model, self.device)
-                prepare(subject, self.image, self.size)
-                self._subjects[name] = subject
+                config = self.configs[name]
+                self._subjects[name] = self._load(name, config, self.size)
         return [self._subjects[name] for name in names]
 
     def latency(self) -> dict:
-        """An image, in all and by stage."""
-        what = (self.subjects(list(self.paths)), self.image, self.size)
-        return dict(
-            latency=latency(*what, self.rounds, self.report, warm_up=1),
-            stages=stages(*what, max(self.rounds // 2, 1), self.report),
-        )
+        """Time of an image, in total and by stage."""
+        subjects = self.subjects(self.paths)
+        times = self._in_turns(image_seconds, subjects, self.rounds, 1)
+        fewer = max(self.rounds // 2, 1)
+        stages = self._in_turns(stage_seconds, subjects, fewer)
+        medians = {
+            name: {stage: median(v[stage] for v in values) for stage in STAGES}
+            for name, values in stages.items()
+        }
+        return dict(latency=times, stages=medians)
 
     def batches(self) -> dict:
-        """Images of larger batches."""
-        subjects = self.subjects(self.main)
-        found = latency(subjects, self.image, self.size, 2, self.report, BATCH)
-        return dict(batches={str(BATCH): found})
+        """Time of a larger batch."""
+        measure = partial(image_seconds, batch=BATCH)
+        times = self._in_turns(measure, self.subjects(self.main))
+        return dict(batches={str(BATCH): times})
 
     def training(self) -> dict:
-        """A training step."""
-        subjects = self.subjects(self.main)
-        return dict(
-            training=training(
-                subjects, self._input_size(), 2, self.report, TRAINING_BATCH
+        """Time of a training step."""
+        runs = {}
+        size = self._input_size()
+        for subject in self.subjects(self.main):
+            wrapper = optimizer(subject.model)
+            runs[subject.name] = partial(
+                step_seconds, subject, wrapper, size, TRAINING_BATCH
             )
-        )
+        times = in_turns(runs, 2, self.report, warm_up=1)
+        by_phase = {
+            name: {phase: [v[phase] for v in values] for phase in values[0]}
+            for name, values in times.items()
+        }
+        return dict(training=by_phase)
+
+    def memory(self) -> dict:
+        """Peak memory in testing and training."""
+        peaks = {}
+        size = self._input_size()
+        for name in self.main:
+            self.report(f'memory of {name}')
+            model = (name, self.paths[name], self.device)
+            peaks[name] = dict(
+                testing=in_child(testing_peak, *model, self.image, self.size),
+                training=in_child(training_peak, *model, size, TRAINING_BATCH),
+            )
+        return dict(memory=peaks)
+
+    def growth(self) -> dict:
+        """Growth of time and memory with one quantity at a time."""
+        masked = self.subjects(['SPRNet-GFPN', 'SPRNet-box', 'Mask R-CNN'])
+        every = self.subjects(['RetinaNet']) + masked
+
+        def by_side(subject: Subject, side: int) -> float:
+            return image_seconds(subject, self.image, (side, 2 * side))
+
+        def by_detections(subject: Subject, count: int) -> float:
+            return mask_seconds(subject, self.image, self.size, count)
+
+        grown = {
+            'image size': self._series(by_side, every, SHORT_SIDES, rounds=1),
+            'detections': self._series(by_detections, masked, DETECTIONS, 2),
+        }
+        for quantity, (measure, arguments) in IN_CHILDREN.items():
+            grown[quantity] = {
+                name: [self._in_child(measure, *a) for a in series]
+                for name, series in arguments.items()
+            }
+        return dict(growth=grown)
+
+    def options(self) -> dict:
+        """Time of an image with mixed precision, memory order, compiling."""
+        self.report('building the models of the options')
+        subjects = optional_subjects(self.device, self.image, self.size)
+        times = self._in_turns(image_seconds, subjects)
+        return dict(options=times)
+
+    def paper(self) -> dict:
+        """Time of an image for the rows of the paper's Table 2."""
+        runs = {}
+        for name, row in ROWS.items():
+            subject = self._load(name, row.config, row.size)
+            runs[name] = partial(image_seconds, subject, self.image, row.size)
+        return dict(paper=in_turns(runs, 2, self.report))
+
+    def complexity(self) -> dict:
+        """Parameters and FLOPs."""
+        counts = {}
+        for subject in self.subjects(self.paths):
+            self.report(f'counting {subject.name}')
+            counts[subject.name] = complexity(subject, self.image, self.size)
+        return dict(complexity=counts)
+
+    def _load(
+        self, name: str, config: str | Config, size: tuple[int, int]
+    ) -> Subject:
+        self.report(f'building {name}')
+        return load_subject(name, config, self.device, self.image, size)
 
     def _input_size(self) -> tuple[int, int]:
-        """Height and width of the picture as a model sees it."""
+        """Height and width of the picture when it enters a model."""
         (subject,) = self.subjects(self.main[:1])
         batch = test_batch(self.image, self.size)
         inputs = subject.model.data_preprocessor(batch)['inputs']
         return tuple(inputs.shape[-2:])
 
-    def memory(self) -> dict:
-        """Peaks, in processes of their own."""
-        found = {}
-        size = self._input_size()
-        for name in self.main:
-            self.report(f'memory of {name}')
-            model = (name, self.paths[name], self.device)
-            found[name] = dict(
-                testing=in_child(testing_peak, *model, self.image, self.size),
-                training=in_child(training_peak, *model, size, TRAINING_BATCH),
-            )
-        return dict(memory=found)
-
-    def growth(self) -> dict:
-        """One quantity after another."""
-        masked = self.subjects(['SPRNet-GFPN', 'SPRNet-box', 'Mask R-CNN'])
-        every = self.subjects(['RetinaNet']) + masked
-        found = {
-            'image size': growth.by_image_size(every, self.report),
-            'detections': growth.by_detections(
-                masked, self.size, 2, self.report
-            ),
-            'objects': growth.by_objects(self.device, self.report),
-            'classes': growth.by_classes(self.device, self.report),
-            'output': growth.by_output(self.device, self.report),
+    def _in_turns(
+        self,
+        measure: Callable,
+        subjects: Iterable[Subject],
+        rounds: int = 2,
+        warm_up: int = 0,
+    ) -> dict[str, list]:
+        """Values of ``measure(subject, image, size)`` by model and round."""
+        runs = {
+            subject.name: partial(measure, subject, self.image, self.size)
+            for subject in subjects
         }
-        return dict(growth=found)
+        return in_turns(runs, rounds, self.report, warm_up)
 
-    def options(self) -> dict:
-        """Mixed precision, memory order, compilation."""
-        self.report('building the models of the options')
-        subjects = optional_subjects(
-            list(OPTIONS), self.device, self.image, self.size
-        )
-        found = latency(subjects, self.image, self.size, 2, self.report)
-        return dict(options=found)
+    def _series(
+        self,
+        measure: Callable[[Subject, int], float],
+        subjects: Sequence[Subject],
+        quantities: Sequence[int],
+        rounds: int,
+    ) -> dict[str, list[float]]:
+        """Medians of ``measure(subject, quantity)`` by model."""
+        runs = {
+            (subject.name, quantity): partial(measure, subject, quantity)
+            for quantity in quantities
+            for subject in subjects
+        }
+        values = in_turns(runs, rounds, self.report)
+        return {
+            s.name: [median(values[s.name, q]) for q in quantities]
+            for s in subjects
+        }
 
-    def paper(self) -> dict:
-        """The paper's speed column."""
-        found = paper_speeds(self.image, self.device, 2, self.report)
-        return dict(paper=found)
-
-    def complexity(self) -> dict:
-        """Parameters and FLOPs."""
-        found = {}
-        for subject in self.subjects(list(self.paths)):
-            self.report(f'counting {subject.name}')
-            found[subject.name] = complexity(subject, self.image, self.size)
-        return dict(complexity=found)
+    def _in_child(self, measure: Callable, *args: Any) -> dict[str, float]:
+        """Value of ``measure(*args, device)``, called in a new process."""
+        self.report(f'{measure.__name__}: {", ".join(map(str, args))}')
+        return in_child(measure, *args, self.device)

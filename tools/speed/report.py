@@ -1,189 +1,165 @@
-"""The results as a page of tables, and as charts."""
+"""The results as a Markdown page and as a chart."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from common.markdown import markdown_table
 from matplotlib.figure import Figure
 
 from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
 from .options import PLAIN
-from .paper import ROWS
+from .paper import BASE, ROWS
 from .stages import ENCODING, MASKS, PASTING, STAGES
 from .subjects import CANDIDATES, FEWER_CANDIDATES, INSTANCES
 
+RETINANET, SPRNET = 'RetinaNet', 'SPRNet-GFPN'
 SETTING = (
-    f'All have random weights and return exactly {INSTANCES} instances '
-    f'at the size of the picture, 427x640, of {CANDIDATES} candidates above '
-    'its own score threshold'
+    f'Each model has random weights and returns {INSTANCES} instances at the '
+    "picture's size, 427x640. It selects them among "
+    f'{CANDIDATES} candidates that exceed its score threshold'
     + ''.join(f' ({name}: {n})' for name, n in FEWER_CANDIDATES.items())
     + '.'
 )
-BASE, OURS = 'RetinaNet', 'SPRNet-GFPN'
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """A Markdown table's lines."""
-    lines = [head, ['---'] * len(head), *rows]
-    return ['| ' + ' | '.join(map(str, line)) + ' |' for line in lines] + ['']
 
 
 def ms(seconds: float) -> str:
+    """Milliseconds, rounded."""
     return f'{seconds * 1000:,.0f}'
 
 
-def middle(rounds: Sequence[float]) -> str:
-    """Milliseconds, of seconds."""
-    return ms(median(rounds))
-
-
 def spread(rounds: Sequence[float]) -> str:
-    """Least and most milliseconds."""
+    """Shortest and longest time in milliseconds."""
     return f'{ms(min(rounds))}-{ms(max(rounds))}'
 
 
-def ratio(rounds: Sequence[float], others: Sequence[float]) -> str:
-    """Median of the rounds' ratios; a round's times are close together."""
-    return f'{median(a / b for a, b in zip(rounds, others)):.3f}'
+def ratio(rounds: Sequence[float], base: Sequence[float]) -> str:
+    """Median of the ratios within each round.
+
+    A machine's speed changes less within a round than between rounds.
+    """
+    return f'{median(a / b for a, b in zip(rounds, base)):.3f}'
+
+
+def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table whose columns, but for the first, hold numbers."""
+    return markdown_table(head, rows, 'l' + 'r' * (len(head) - 1))
 
 
 def latency_section(results: dict) -> list[str]:
     """Time of an image."""
     times = results['latency']
     batches = results.get('batches', {})
-    bases = [name for name in (BASE, OURS) if name in times]
+    bases = [name for name in (RETINANET, SPRNET) if name in times]
     rows = [
-        [name, middle(rounds), spread(rounds)]
+        [name, ms(median(rounds)), spread(rounds)]
         + [ratio(rounds, times[base]) for base in bases]
         + [f'{1 / median(rounds):.2f}']
         + [
-            f'{int(batch) / median(found[name]):.2f}' if name in found else ''
-            for batch, found in batches.items()
+            f'{int(size) / median(batch[name]):.2f}' if name in batch else ''
+            for size, batch in batches.items()
         ]
         for name, rounds in times.items()
     ]
-    head = ['model', 'ms', 'range', *(f'/ {base}' for base in bases)]
-    head += ['images/s', *(f'at batch {batch}' for batch in batches)]
+    head = ['model', 'ms', 'range', *(f'time ({base} = 1)' for base in bases)]
+    head += ['images/s', *(f'images/s at batch {n}' for n in batches)]
+    count = len(next(iter(times.values())))
     return [
-        '## An image, from picture to results',
-        '',
-        f'Batch 1, {len(next(iter(times.values())))} rounds in turns: the '
-        "medians of the times and of each round's ratios.",
-        '',
-        *table(head, rows),
+        '## Time per image, from picture to results',
+        f'Batch 1, {count} rounds in turns; medians of the times, and of the '
+        'ratios within each round.',
+        table(head, rows),
     ]
 
 
 def stages_section(results: dict) -> list[str]:
     """Time of each stage."""
-    found = results['stages']
     rows = [
         [name, *(ms(stages[stage]) for stage in STAGES)]
-        for name, stages in found.items()
+        for name, stages in results['stages'].items()
     ]
     return [
-        '## By stage (ms)',
-        '',
-        'RLE comes after the latency above. SOLOv2 finds its objects with '
-        'the head of its masks, and it and YOLACT make, select and enlarge '
-        'masks in one function: their masks are under both names.',
-        '',
-        *table(['model', *STAGES], rows),
+        '## Time by stage (ms)',
+        'The times above do not include RLE. SOLOv2 detects objects with its '
+        'mask head; SOLOv2 and YOLACT make, select and enlarge masks in one '
+        'function, so that these times fall into both of the mask columns.',
+        table(['model', *STAGES], rows),
     ]
 
 
 def training_section(results: dict) -> list[str]:
     """Time of a training step."""
-    found = results['training']
+    models = results['training']
     rows = [
         [name]
-        + [middle(times[part]) for part in ('forward', 'backward', 'step')]
+        + [ms(median(times[part])) for part in ('forward', 'backward', 'step')]
         + [spread(times['step'])]
-        + [ratio(times['step'], found[BASE]['step'])]
-        for name, times in found.items()
+        + [ratio(times['step'], models[RETINANET]['step'])]
+        for name, times in models.items()
     ]
+    head = ['model', 'forward', 'backward', 'step', 'range of steps']
     return [
-        '## A training step',
-        '',
-        'Batch 2, 20 objects an image; backward with the optimizer.',
-        '',
-        *table(
-            ['model', 'forward', 'backward', 'ms', 'range', f'/ {BASE}'], rows
-        ),
+        '## Time per training step (ms)',
+        'Batch 2, 20 objects per image; backward includes the optimizer.',
+        table([*head, f'step ({RETINANET} = 1)'], rows),
     ]
 
 
 def memory_section(results: dict) -> list[str]:
-    """Peaks."""
-    found = results['memory']
-    rows = [
-        [name]
-        + [
-            cell
-            for kind in ('testing', 'training')
-            for cell in (
-                f'{peaks[kind]:,.0f}',
-                f'{peaks[kind] / found[BASE][kind]:.3f}',
-            )
-        ]
-        for name, peaks in found.items()
-    ]
-    head = ['model']
-    for kind in ('testing', 'training'):
-        head += [kind, f'/ {BASE}']
+    """Peak memory."""
+    models = results['memory']
+    kinds = ('testing', 'training')
+    rows = []
+    for name, peaks in models.items():
+        row = [name]
+        for kind in kinds:
+            relative = peaks[kind] / models[RETINANET][kind]
+            row += [f'{peaks[kind]:,.0f}', f'{relative:.3f}']
+        rows.append(row)
+    heads = ((kind, f'{kind} ({RETINANET} = 1)') for kind in kinds)
     return [
         '## Peak memory (MiB)',
-        '',
-        'Over that of the process before it has a model: weights, activations '
-        'and results; in training at batch 2, with the optimizer.',
-        '',
-        *table(head, rows),
+        'Above that of the process before it builds the model: weights, '
+        'activations and results; training at batch 2, with the optimizer.',
+        table(['model', *sum(heads, ())], rows),
     ]
 
 
 def growth_section(results: dict) -> list[str]:
-    """Growth, a table a quantity."""
-    found = results['growth']
-    lines = ['## Growth', '']
+    """Growth of time and memory, one table for each quantity."""
+    growth = results['growth']
+    parts = ['## Growth']
     for key, title, values in (
-        ('image size', 'ms an image; short side of the input', SHORT_SIDES),
-        ('detections', 'ms for their masks; detections', DETECTIONS),
+        ('image size', 'ms per image, by short side of input', SHORT_SIDES),
+        ('detections', 'ms for the masks, by detections', DETECTIONS),
     ):
-        rows = [[n, *map(ms, times)] for n, times in found[key].items()]
-        lines += table([title, *values], rows)
+        rows = [[n, *map(ms, times)] for n, times in growth[key].items()]
+        parts.append(table([title, *values], rows))
+    outputs = [f'{width}x{height}' for height, width in OUTPUTS]
     for key, title, values in (
-        ('objects', 'a head alone in training; objects', OBJECTS),
-        ('classes', 'a head alone in training; classes', CLASSES),
-        (
-            'output',
-            '100 masks out; size of the image',
-            [f'{width}x{height}' for height, width in OUTPUTS],
-        ),
+        ('objects', 'training one head, by objects', OBJECTS),
+        ('classes', 'training one head, by classes', CLASSES),
+        ('output', '100 masks, by size of the image', outputs),
     ):
-        rows = [
-            [f'{name}, {unit}', *(f'{one[field] * scale:,.0f}' for one in all)]
-            for name, all in found[key].items()
-            for unit, field, scale in (
-                ('ms', 'seconds', 1000),
-                ('MiB', 'mib', 1),
-            )
-        ]
-        lines += table([title, *values], rows)
-    return lines
+        rows = []
+        for name, costs in growth[key].items():
+            rows.append([f'{name}, ms', *(ms(c['seconds']) for c in costs)])
+            mib = (f'{cost["mib"]:,.0f}' for cost in costs)
+            rows.append([f'{name}, MiB', *mib])
+        parts.append(table([title, *values], rows))
+    return parts
 
 
 def options_section(results: dict) -> list[str]:
-    """What options gain."""
-    found = results['options']
+    """Time of an image with each option."""
+    options = results['options']
     rows = [
-        [option, middle(times), ratio(times, found[PLAIN])]
-        for option, times in found.items()
+        [option, ms(median(times)), ratio(times, options[PLAIN])]
+        for option, times in options.items()
     ]
     return [
-        f'## Options of {OURS} (ms an image)',
-        '',
-        *table(['option', 'ms', f'/ {PLAIN}'], rows),
+        f'## Time per image of {SPRNET} with options',
+        table(['option', 'ms', f'time ({PLAIN} = 1)'], rows),
     ]
 
 
@@ -192,34 +168,36 @@ def complexity_section(results: dict) -> list[str]:
     rows = [
         [
             name,
-            f'{one["parameters"]:.1f}',
-            '' if one['gmacs'] is None else f'{one["gmacs"]:.0f}',
+            f'{counts["parameters"]:.1f}',
+            '' if counts['gmacs'] is None else f'{counts["gmacs"]:.0f}',
         ]
-        for name, one in results['complexity'].items()
+        for name, counts in results['complexity'].items()
     ]
     return [
         '## Parameters (millions) and multiply-adds (billions)',
-        '',
-        *table(['model', 'parameters', 'multiply-adds'], rows),
+        table(['model', 'parameters', 'multiply-adds'], rows),
     ]
 
 
 def paper_section(results: dict) -> list[str]:
-    """The paper's speeds, as multiples of its Mask R-CNN's, and ours."""
-    found = results['paper']
-    base = 'Mask R-CNN R50, 800'
+    """Speeds relative to Mask R-CNN's, in the paper and as measured."""
+    times = results['paper']
     rows = [
         [
             name,
-            f'{row.fps}',
-            f'{row.fps / ROWS[base].fps:.2f}',
-            middle(found[name]),
-            ratio(found[base], found[name]),
+            row.fps,
+            f'{row.fps / ROWS[BASE].fps:.2f}',
+            ms(median(times[name])),
+            ratio(times[BASE], times[name]),
         ]
         for name, row in ROWS.items()
     ]
-    head = ['', "paper's fps", f'/ {base}', 'ms', f'images/s / {base}']
-    return ["## The paper's speed column", '', *table(head, rows)]
+    relative = f'({BASE} = 1)'
+    head = ['model', 'images/s in the paper', f'speed in the paper {relative}']
+    return [
+        "## Speeds of the paper's Table 2",
+        table([*head, 'ms here', f'speed here {relative}'], rows),
+    ]
 
 
 SECTIONS = dict(
@@ -235,35 +213,35 @@ SECTIONS = dict(
 
 
 def page(results: dict) -> str:
-    """All that was measured, as Markdown."""
+    """The results as a Markdown page, with a section for each part."""
     facts = [f'- {key}: {value}' for key, value in results['run'].items()]
-    lines = ['# Speed', '', *facts, '', SETTING, '']
+    paragraphs = ['# Speed', '\n'.join(facts), SETTING]
     for part, section in SECTIONS.items():
         if part in results:
-            lines += section(results)
-    return '\n'.join(lines)
+            paragraphs += section(results)
+    return '\n\n'.join(paragraphs) + '\n'
 
 
 def chart(results: dict, path: Path) -> None:
-    """The stages of each model as stacked bars."""
-    found = results['stages']
-    names = list(found)[::-1]
+    """Draw the time of each model as a bar of its stages."""
+    models = results['stages']
+    names = list(models)[::-1]
     figure = Figure(figsize=(9, 2 + 0.45 * len(names)), layout='constrained')
     ax = figure.subplots()
     left = [0.0] * len(names)
     for stage in STAGES:
         if stage == ENCODING:
             continue
-        width = [found[name][stage] * 1000 for name in names]
-        ax.barh(names, width, left=left, label=stage)
-        left = [a + b for a, b in zip(left, width)]
+        widths = [models[name][stage] * 1000 for name in names]
+        ax.barh(names, widths, left=left, label=stage)
+        left = [a + b for a, b in zip(left, widths)]
     for name, total in zip(names, left):
-        masks = (found[name][MASKS] + found[name][PASTING]) * 1000
+        masks = (models[name][MASKS] + models[name][PASTING]) * 1000
         ax.text(
             total, name, f' {total:,.0f} ms, masks {masks:,.0f}', va='center'
         )
     ax.set_xlim(0, max(left) * 1.3)
-    ax.set_xlabel('ms an image, batch 1')
+    ax.set_xlabel('ms per image, batch 1')
     ax.legend(loc='lower right', fontsize='small')
     ax.spines[['top', 'right']].set_visible(False)
     figure.savefig(path, dpi=100)

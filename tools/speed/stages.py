@@ -1,16 +1,15 @@
-"""Where a detector's time goes, stage by stage."""
+"""Time that a detector spends in each stage of a prediction."""
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from operator import attrgetter
-from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import nn
+
+from .clock import now
 
 PREPROCESSING = 'preprocessing'
 FEATURES = 'backbone and neck'
@@ -29,8 +28,8 @@ STAGES = (
     ENCODING,
 )
 
-# What belongs to a stage, as (part of a detector, method). Time in a method
-# that another one calls counts for the inner one alone.
+# The methods of each stage: (stage, part of the detector, method). The time
+# of a method that another one calls counts for the inner one only.
 METHODS = (
     (PREPROCESSING, 'data_preprocessor', 'forward'),
     (SELECTION, '', 'predict'),
@@ -41,25 +40,23 @@ METHODS = (
     (MASKS, 'mask_head', 'predict'),
     (MASKS, 'mask_head', 'forward'),
     (MASKS, 'roi_head', 'predict_mask'),
-    # Of SOLOv2 and YOLACT, which make masks of what they select, this holds
-    # some of the other two.
+    # SOLOv2 and YOLACT also select and make masks in this method.
     (PASTING, 'mask_head', 'predict_by_feat'),
     (PASTING, 'mask_head', 'mask_output'),
     (PASTING, 'roi_head.mask_head', 'predict_by_feat'),
 )
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for what was started on a GPU."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
 class StageTimer:
-    """Adds up the seconds of nested stages, each without those within it.
+    """Adds up the seconds of nested stages.
+
+    A stage does not include the stages within it.
 
     Args:
-        device: waited for at the ends of each stage.
+        device: device whose work is awaited where a stage begins or ends.
+
+    Attributes:
+        seconds: seconds by stage.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -70,7 +67,7 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what runs within for ``name``."""
+        """Count the time of a ``with`` block, or of a decorated function."""
         self._switch()
         self._open.append(name)
         try:
@@ -80,26 +77,17 @@ class StageTimer:
             self._open.pop()
 
     def _switch(self) -> None:
-        synchronize(self.device)
-        now = time.perf_counter()
+        time_now = now(self.device)
         if self._open:
-            self.seconds[self._open[-1]] += now - self._since
-        self._since = now
-
-    def timed(self, function: Callable, name: str) -> Callable:
-        """``function``, counted for a stage."""
-
-        @wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with self.stage(name):
-                return function(*args, **kwargs)
-
-        return run
+            self.seconds[self._open[-1]] += time_now - self._since
+        self._since = time_now
 
 
 @contextmanager
-def timed_stages(model: nn.Module, device: torch.device) -> Iterator:
-    """A :class:`StageTimer` of a detector's methods."""
+def timed_stages(
+    model: nn.Module, device: torch.device
+) -> Iterator[StageTimer]:
+    """Time a detector's :data:`METHODS` within a ``with`` block."""
     timer = StageTimer(device)
     with ExitStack() as stack:
         for stage, part, name in METHODS:
@@ -109,7 +97,6 @@ def timed_stages(model: nn.Module, device: torch.device) -> Iterator:
             except AttributeError:
                 continue
             if callable(method):
-                stack.enter_context(
-                    patch.object(owner, name, timer.timed(method, stage))
-                )
+                timed = timer.stage(stage)(method)
+                stack.enter_context(patch.object(owner, name, timed))
         yield timer

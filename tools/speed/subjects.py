@@ -1,4 +1,4 @@
-"""The models that are measured: random weights, one input, 100 instances."""
+"""The models to measure: random weights, one input, 100 instances."""
 
 import logging
 from collections.abc import Callable
@@ -37,57 +37,56 @@ DEFAULT = {
 MAIN = ('RetinaNet', 'SPRNet-FPN', 'SPRNet-GFPN', 'SPRNet-box', 'Mask R-CNN')
 INSTANCES = 100
 CANDIDATES = 3000
-# SOLOv2 makes the masks of all of its candidates, so a trained one has no
-# more of them than it keeps for its NMS.
+# SOLOv2 makes the masks of all its candidates. When trained it has at most the
+# 500 that it keeps for its NMS.
 FEWER_CANDIDATES = {'SOLOv2': 500}
 
 
 class Subject(NamedTuple):
-    """A model to measure."""
+    """A model to measure.
+
+    ``context`` makes the context manager of each prediction.
+    """
 
     name: str
     model: nn.Module
     device: torch.device
-    context: Callable[[], AbstractContextManager] = (
-        nullcontext  # of every prediction
-    )
+    context: Callable[[], AbstractContextManager] = nullcontext
 
     def predict(self, inputs: dict) -> list[DetDataSample]:
-        """Results of a batch, at the images' original size."""
+        """Predict a batch; results have the images' original size."""
         with torch.no_grad(), self.context():
             return self.model.test_step(inputs)
 
 
 def read_config(path: str) -> Config:
-    """A config file, or one of an installed package as ``mmdet::...``."""
-    if '::' in path:
-        return get_config(path)
-    return Config.fromfile(path)
+    """Read a config file, or ``mmdet::PATH`` of the installed package."""
+    return get_config(path) if '::' in path else Config.fromfile(path)
 
 
-def without_weights(node: dict) -> None:
-    """Take pre-trained weights, which would be downloaded, out of a config."""
-    for key, value in list(node.items()):
+def remove_pretrained(node: dict) -> None:
+    """Remove pre-trained weights, which would be downloaded, from a config."""
+    for key, value in node.items():
         if key == 'init_cfg' and (value or {}).get('type') == 'Pretrained':
             node[key] = None
         elif isinstance(value, dict):
-            without_weights(value)
+            remove_pretrained(value)
 
 
 def build(config: Config, device: torch.device) -> nn.Module:
-    """A config's model with random weights of a fixed seed."""
+    """Build a config's model with random weights from a fixed seed."""
     register_all_modules(init_default_scope=True)
-    without_weights(config.model)
+    remove_pretrained(config.model)
     torch.manual_seed(0)
     model = MODELS.build(config.model)
-    logging.disable()  # a page for every weight
+    logging.disable()  # init_weights logs every weight
     model.init_weights()
     logging.disable(logging.NOTSET)
     return model.to(device).eval()
 
 
 def picture(height: int, width: int) -> np.ndarray:
-    """A fixed picture of soft colours, (height, width, 3) uint8."""
+    """A fixed picture of smooth colours, (height, width, 3) uint8."""
     coarse = np.random.default_rng(0).uniform(0, 255, (20, 30, 3))
     fine = mmcv.imresize(
         coarse.astype(np.float32), (width, height), interpolation='bicubic'
@@ -95,34 +94,25 @@ def picture(height: int, width: int) -> np.ndarray:
     return fine.clip(0, 255).astype(np.uint8)
 
 
-def pipeline(short_side: int, long_side: int) -> Compose:
-    """From a picture to a model's input, as on COCO."""
-    return Compose(
-        [
-            dict(type='mmdet.LoadImageFromNDArray'),
-            dict(
-                type='mmdet.Resize',
-                scale=(long_side, short_side),
-                keep_ratio=True,
-            ),
-            dict(
-                type='mmdet.PackDetInputs',
-                meta_keys=(
-                    'img_id',
-                    'ori_shape',
-                    'img_shape',
-                    'scale_factor',
-                ),
-            ),
-        ]
-    )
-
-
 def test_batch(
     image: np.ndarray, size: tuple[int, int], batch: int = 1
 ) -> dict[str, list]:
-    """``batch`` times the picture, resized to (short, long) side at most."""
-    packed = pipeline(*size)(dict(img=image, img_id=0))
+    """A batch that repeats a picture, resized as on COCO.
+
+    Args:
+        image: the picture, (height, width, 3) uint8.
+        size: largest short side and largest long side of the input.
+        batch: number of images.
+    """
+    keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
+    pipeline = Compose(
+        [
+            dict(type='mmdet.LoadImageFromNDArray'),
+            dict(type='mmdet.Resize', scale=size[::-1], keep_ratio=True),
+            dict(type='mmdet.PackDetInputs', meta_keys=keys),
+        ]
+    )
+    packed = pipeline(dict(img=image, img_id=0))
     return dict(
         inputs=[packed['inputs']] * batch,
         data_samples=[packed['data_samples']] * batch,
@@ -132,10 +122,10 @@ def test_batch(
 def prepare(
     subject: Subject, image: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """Make a model return ``INSTANCES`` instances of ``image``.
+    """Set a model's thresholds so that it returns ``INSTANCES`` instances.
 
     Raises:
-        ValueError: It returns another number of them.
+        ValueError: The model returns another number of instances.
     """
     inputs = test_batch(image, size)
     for settings in test_settings(subject.model):
@@ -146,9 +136,24 @@ def prepare(
     choose_threshold(
         subject.model, lambda: subject.predict(inputs), candidates
     )
-    found = len(subject.predict(inputs)[0].pred_instances)
-    if found != INSTANCES:
+    count = len(subject.predict(inputs)[0].pred_instances)
+    if count != INSTANCES:
         raise ValueError(
-            f'{subject.name} returns {found} instances, not {INSTANCES}, of '
-            f'{candidates} candidates'
+            f'{subject.name} returns {count} instances from {candidates} '
+            f'candidates; a model to measure must return {INSTANCES}'
         )
+
+
+def load_subject(
+    name: str,
+    config: str | Config,
+    device: torch.device,
+    image: np.ndarray,
+    size: tuple[int, int],
+) -> Subject:
+    """Build a model and :func:`prepare` it for a picture and an input size."""
+    if isinstance(config, str):
+        config = read_config(config)
+    subject = Subject(name, build(config, device), device)
+    prepare(subject, image, size)
+    return subject

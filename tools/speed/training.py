@@ -1,6 +1,4 @@
-"""Time of a training step, forward and backward apart."""
-
-from collections.abc import Callable, Sequence
+"""Time of a training step, and the data that it trains on."""
 
 import numpy as np
 import torch
@@ -10,15 +8,17 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import nn
 
-from .clock import in_turns, seconds
+from .clock import seconds
 from .subjects import Subject
 
-OBJECTS = 20  # of a training image
+OBJECTS = 20  # in each training image
 
 
 def random_boxes(count: int, height: int, width: int, seed: int) -> np.ndarray:
-    """(count, 4) boxes within the image, of sides of 16 pixels to half of its
-    own, evenly by logarithm."""
+    """Random boxes within an image, (count, 4) float32 as x1, y1, x2, y2.
+
+    Their sides are log-uniform between 16 pixels and half of the image's.
+    """
     rng = np.random.default_rng(seed)
     sides = np.exp(
         rng.uniform(
@@ -30,7 +30,7 @@ def random_boxes(count: int, height: int, width: int, seed: int) -> np.ndarray:
 
 
 def polygons(boxes: np.ndarray) -> list[list[np.ndarray]]:
-    """An ellipse of 16 corners for each box."""
+    """Polygons of 16 corners for the ellipses that fill the boxes."""
     angles = np.arange(16) * np.pi / 8
     circle = np.stack([np.cos(angles), np.sin(angles)], 1)
     return [
@@ -42,7 +42,7 @@ def polygons(boxes: np.ndarray) -> list[list[np.ndarray]]:
 def annotated(
     height: int, width: int, objects: int, classes: int, seed: int
 ) -> DetDataSample:
-    """A training image's annotations, its masks as polygons."""
+    """Random annotations of a training image, with polygons as masks."""
     boxes = random_boxes(objects, height, width, seed)
     labels = np.random.default_rng(seed).integers(classes, size=objects)
     sample = DetDataSample(
@@ -65,8 +65,14 @@ def annotated(
 
 
 def training_batch(size: tuple[int, int], batch: int) -> dict[str, list]:
-    """Images of noise, (height, width), with ``OBJECTS`` objects of one class
-    each, their masks as pixels, as MMDetection's COCO pipelines load them."""
+    """A batch of noise with ``OBJECTS`` objects of one class in each image.
+
+    Masks are bitmaps, as MMDetection's COCO pipelines load them.
+
+    Args:
+        size: height and width of the images.
+        batch: number of images.
+    """
     height, width = size
     generator = torch.Generator().manual_seed(0)
     samples = []
@@ -84,7 +90,7 @@ def training_batch(size: tuple[int, int], batch: int) -> dict[str, list]:
 
 
 def optimizer(model: nn.Module) -> OptimWrapper:
-    """SGD as of MMDetection's 1x schedule, too small to change the model."""
+    """SGD as in MMDetection's 1x schedule, but it hardly changes the model."""
     return OptimWrapper(
         torch.optim.SGD(
             model.parameters(), lr=1e-9, momentum=0.9, weight_decay=1e-4
@@ -92,10 +98,21 @@ def optimizer(model: nn.Module) -> OptimWrapper:
     )
 
 
-def step(
+def step_seconds(
     subject: Subject, wrapper: OptimWrapper, size: tuple[int, int], batch: int
-) -> tuple[float, float]:
-    """Seconds forward, and backward with the optimizer's step."""
+) -> dict[str, float]:
+    """Seconds of a training step.
+
+    Args:
+        subject: the model.
+        wrapper: its :func:`optimizer`.
+        size: height and width of the images.
+        batch: number of images.
+
+    Returns:
+        ``forward``, ``backward`` with the optimizer's step, and ``step``, the
+        sum of both.
+    """
     model = subject.model.train()
     data = training_batch(size, batch)
     losses = []
@@ -108,34 +125,9 @@ def step(
     def backward() -> None:
         wrapper.update_params(model.parse_losses(losses[0])[0])
 
-    times = tuple(seconds(run, subject.device) for run in (forward, backward))
-    model.eval()
-    return times
-
-
-def training(
-    subjects: Sequence[Subject],
-    size: tuple[int, int],
-    rounds: int,
-    report: Callable[[str], None],
-    batch: int = 2,
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds ``forward``, ``backward`` and in all, ``step``, by round."""
-    wrappers = {s.name: optimizer(s.model) for s in subjects}
-    found = in_turns(
-        {
-            s.name: lambda s=s: step(s, wrappers[s.name], size, batch)
-            for s in subjects
-        },
-        rounds,
-        report,
-        warm_up=1,
+    times = dict(
+        forward=seconds(forward, subject.device),
+        backward=seconds(backward, subject.device),
     )
-    return {
-        name: dict(
-            forward=[forward for forward, _ in values],
-            backward=[backward for _, backward in values],
-            step=[sum(both) for both in values],
-        )
-        for name, values in found.items()
-    }
+    model.eval()
+    return dict(times, step=sum(times.values()))
