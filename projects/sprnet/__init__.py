@@ -1,4 +1,8 @@
-"""SPRNet: importing this package registers what its configs name."""
+"""SPRNet for MMDetection.
+
+Importing this package registers the types that configs name, and lets
+mmengine load checkpoints without running code that they may carry.
+"""
 
 from .box_grid import BoxGrid
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder

@@ -1,15 +1,14 @@
-"""Boxes that masks are read from and put into, as pure functions.
-
-Boxes are (x1, y1, x2, y2) in pixels.
-"""
+"""Pure functions on boxes, (x1, y1, x2, y2) in pixels."""
 
 import torch
 from torch import Tensor
 
 
 def enlarged(boxes: Tensor, factor: float) -> Tensor:
-    """Boxes (n, 4) with their sides times ``factor``, around their centres;
-    with a factor of 1 the same to the last bit."""
+    """Scale the sides of boxes (n, 4) around their centres.
+
+    A factor of 1 returns the boxes unchanged, to the last bit.
+    """
     if factor == 1:
         return boxes
     reach = (boxes[:, 2:] - boxes[:, :2]) * ((factor - 1) / 2)
@@ -17,13 +16,13 @@ def enlarged(boxes: Tensor, factor: float) -> Tensor:
 
 
 def jittered(boxes: Tensor, std: float) -> Tensor:
-    """Boxes as a detector may give them: each edge moved at random.
+    """Shift each edge of boxes at random, to imitate a detector's errors.
 
     Args:
         boxes: (n, 4).
-        std: standard deviation of an edge's shift, as a share of the box's
-            side; shifts are cut at twice that, so that below 0.25 no box turns
-            inside out.
+        std: Standard deviation of an edge's shift, as a fraction of the box's
+            side. Shifts are clipped at two deviations, so below 0.25 no box
+            turns inside out.
 
     Returns:
         (n, 4).
@@ -35,15 +34,16 @@ def jittered(boxes: Tensor, std: float) -> Tensor:
 def levels_by_size(
     boxes: Tensor, finest_scale: float, num_levels: int
 ) -> Tensor:
-    """The pyramid level that fits each box, as Mask R-CNN chooses it.
+    """Select a pyramid level for each box by its size, as Mask R-CNN does.
 
     Args:
         boxes: (n, 4).
-        finest_scale: boxes of a side below twice this are of level 0, and
-            each doubling is one level more; the side is the root of the area.
+        finest_scale: Boxes of a size below twice this are on level 0, and
+            each doubling adds a level. The size is the root of the area.
+        num_levels: Number of levels.
 
     Returns:
-        (n,) in 0..num_levels - 1; 0 for a box without area or of NaN.
+        (n,) in 0..num_levels - 1; 0 for empty and NaN boxes.
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     scale = sides.prod(dim=1).sqrt() / finest_scale
@@ -52,11 +52,11 @@ def levels_by_size(
 
 
 def grid_points(boxes: Tensor, side: int) -> Tensor:
-    """Centres of the cells of a grid that fills each box.
+    """Return the centres of the cells of a grid that fills each box.
 
     Args:
         boxes: (n, 4).
-        side: cells on each axis.
+        side: Number of cells on each axis.
 
     Returns:
         (n, side * side, 2) as (x, y), row by row.

@@ -1,3 +1,11 @@
+"""Vectors to masks: the mask head's ``decoder``.
+
+Maps are in tree order, not in rows: the four children of a cell (upper left,
+upper right, lower left, lower right) follow each other. A deconvolution of
+kernel 2 and stride 2 is then a plain matrix product.
+Shape letters: see :mod:`.pyramid`.
+"""
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +18,7 @@ from torch import Tensor, nn
 from .options import check_whole
 
 PIXELS_AT_ONCE = 128  # bounds the memory of the largest maps
-ON_CPU_AT_ONCE = 4  # what the caches of a CPU hold
+ON_CPU_AT_ONCE = 4  # keeps them in a CPU's caches
 
 
 class Doubling(NamedTuple):
@@ -21,7 +29,7 @@ class Doubling(NamedTuple):
 
     @classmethod
     def of(cls, deconv: nn.ConvTranspose2d) -> 'Doubling':
-        """That of a layer, whose gradients it passes on."""
+        """Take the weights of a layer; gradients flow back to it."""
         weight = deconv.weight.permute(2, 3, 1, 0).flatten(0, 2)
         return cls(weight, deconv.bias.repeat(4))
 
@@ -29,64 +37,82 @@ class Doubling(NamedTuple):
         """Double the side of maps.
 
         Args:
-            x: (P, M, C_in) M cells in tree order.
+            x: (Q, M, C_in) M cells in tree order.
 
         Returns:
-            (P, 4 * M, C_out) in tree order: the four children of a cell (upper
-            left, upper right, lower left, lower right) follow each other.
+            (Q, 4 * M, C_out) in tree order.
         """
-        pixels, cells = x.shape[:2]
+        count, cells = x.shape[:2]
         x = F.linear(x, self.weight, self.bias)
-        return x.view(pixels, 4 * cells, len(self.bias) // 4)
+        return x.view(count, 4 * cells, len(self.bias) // 4)
 
 
-def ranks(owners: Tensor, count: int) -> tuple[Tensor, int]:
-    """The place of each thing among those of the same owner.
+def index_within_group(owners: Tensor, count: int) -> tuple[Tensor, int]:
+    """Number the items of each group.
 
     Args:
-        owners: (n,) in 0..count - 1.
+        owners: (n,) group of each item, in 0..count - 1.
+        count: Number of groups.
 
     Returns:
-        (n,) from 0, in the order of the things, and how many the owner of
-        most has.
+        Index (n,) of each item within its group, in the order of the items,
+        and the size of the largest group.
     """
     order = owners.argsort(stable=True)
-    each = owners.bincount(minlength=count)
-    before = each.cumsum(0) - each
-    places = torch.empty_like(owners)
-    places[order] = (
-        torch.arange(len(owners), device=owners.device) - before[owners[order]]
+    sizes = owners.bincount(minlength=count)
+    starts = sizes.cumsum(0) - sizes
+    index = torch.empty_like(owners)
+    index[order] = (
+        torch.arange(len(owners), device=owners.device) - starts[owners[order]]
     )
-    return places, int(each.max()) if count else 0
+    return index, int(sizes.max()) if count else 0
 
 
 def tree_to_grid(x: Tensor, depth: int) -> Tensor:
-    """(P, 4 ** depth) in tree order -> (P, 2 ** depth, 2 ** depth)."""
-    pixels = x.shape[0]  # len() would be a constant of a traced graph
-    x = x.view(pixels, *[2] * (2 * depth))
+    """(n, 4 ** depth) in tree order to (n, 2 ** depth, 2 ** depth)."""
+    count = x.shape[0]  # len() would be a constant of a traced graph
+    x = x.view(count, *[2] * (2 * depth))
     rows, columns = range(1, 2 * depth, 2), range(2, 2 * depth + 1, 2)
-    return x.permute(0, *rows, *columns).reshape(pixels, 2**depth, 2**depth)
+    return x.permute(0, *rows, *columns).reshape(count, 2**depth, 2**depth)
 
 
 @MODELS.register_module()
 class SinglePixelDecoder(BaseModule):
     """Single pixel reconstruction, section 3.2: a vector becomes a mask.
 
-    Deconvolutions double the side, first without activation and then with
-    ReLU; a 1x1 convolution to the classes' channels follows, of which only
-    the instance's own is computed.
+    Deconvolutions double the side of the map, first without activation, then
+    with ReLU. A 1x1 convolution makes a channel of logits for each class.
+
+    Example: the network in plain PyTorch, with the default options.
+
+        >>> linear = nn.Sequential(
+        ...     nn.ConvTranspose2d(640, 256, 2, stride=2),
+        ...     nn.ConvTranspose2d(256, 256, 2, stride=2),
+        ...     nn.ConvTranspose2d(256, 256, 2, stride=2))
+        >>> relu = nn.Sequential(
+        ...     nn.ConvTranspose2d(256, 256, 2, stride=2), nn.ReLU(),
+        ...     nn.ConvTranspose2d(256, 256, 2, stride=2), nn.ReLU())
+        >>> classifier = nn.Conv2d(256, num_classes, 1)
+        >>> small = linear(codes[:, :, None, None])  # (Q, 256, 8, 8)
+        >>> large = relu(small)  # (Q, 256, 32, 32)
+        >>> if shortcut:  # ShortcutPixelDecoder: the coarse map is added
+        ...     large = large + F.interpolate(small, scale_factor=4)
+        >>> logits = classifier(large)[owners, labels]  # (P, 32, 32)
+
+    This class has the same weights and outputs, but computes only the channel
+    of each instance's class, and never holds the large maps of all vectors.
 
     Args:
-        num_classes (int): Classes, K.
-        in_channels (int): Channels of a pixel's vector.
-        channels (int): Channels of the deconvolutions.
-        num_linear (int): Deconvolutions without activation.
-        num_relu (int): Deconvolutions with ReLU, after those.
-        init_cfg: unused where None; the weights are drawn so that the variance
-            of the features is kept.
+        num_classes (int): Number K of classes.
+        in_channels (int): Length of a vector.
+        channels (int): Channels C of the deconvolutions.
+        num_linear (int): Number of deconvolutions without activation.
+        num_relu (int): Number of deconvolutions with ReLU, after those.
+        init_cfg (dict): As for mmengine's BaseModule; :meth:`init_weights`
+            draws all weights after it.
 
     Raises:
-        ValueError: What is no whole number, or one below its least.
+        ValueError: An option is not a whole number or too small.
     """
 
     def __init__(
@@ -96,18 +122,17 @@ class SinglePixelDecoder(BaseModule):
         channels: int = 256,
         num_linear: int = 3,
         num_relu: int = 2,
-        init_cfg: dict = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        name = type(self).__name__
         check_whole(
-            name,
+            self,
             num_classes=num_classes,
             in_channels=in_channels,
             channels=channels,
             num_linear=num_linear,
         )
-        check_whole(name, least=0, num_relu=num_relu)
+        check_whole(self, least=0, num_relu=num_relu)
         self.num_linear = num_linear
         self.num_relu = num_relu
         self.deconvs = nn.ModuleList(
@@ -120,7 +145,7 @@ class SinglePixelDecoder(BaseModule):
 
     @property
     def mask_size(self) -> int:
-        """Side of the masks, in cells."""
+        """Side S of the masks, in cells."""
         return 2 ** len(self.deconvs)
 
     def init_weights(self) -> None:
@@ -138,49 +163,45 @@ class SinglePixelDecoder(BaseModule):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, codes: Tensor, owners: Tensor, labels: Tensor) -> Tensor:
-        """Pixels' vectors to the logits of masks.
-
-        The maps of a pixel are made once, whatever number of masks it has.
+        """Decode instances that may share vectors.
 
         Args:
-            codes: (P, in_channels) of the pixels.
-            owners: (n,) the pixel of each mask, in 0..P - 1.
-            labels: (n,) classes, in 0..num_classes - 1.
+            codes: (Q, in_channels) vectors.
+            owners: (P,) vector of each mask, in 0..Q - 1.
+            labels: (P,) classes, in 0..K - 1.
 
         Returns:
-            (n, mask_size, mask_size) logits of each label's own channel.
+            (P, S, S) logits of each label's own channel.
         """
         doublings, small, medium = self._grow(codes)
-        slots, count = ranks(owners, len(codes))
+        slots, count = index_within_group(owners, len(codes))
         weight = self.classifier.weight.flatten(1)[labels]
         weights = weight.new_zeros(len(codes), count, weight.shape[1])
         weights = weights.index_put((owners, slots), weight).transpose(1, 2)
         at_once = PIXELS_AT_ONCE if codes.is_cuda else ON_CPU_AT_ONCE
-        logits = []
-        for some in zip(*(x.split(at_once) for x in (small, medium, weights))):
-            logits.append(self._last(doublings, *some))
-        return self._finish(torch.cat(logits)[owners, :, slots], labels)
+        parts = zip(*(x.split(at_once) for x in (small, medium, weights)))
+        logits = [self._classify_last(doublings, *part) for part in parts]
+        return self._to_grid(torch.cat(logits)[owners, :, slots], labels)
 
     def one_each(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """:meth:`forward` of one mask a pixel, all of them at once.
+        """Decode one mask of each vector, all of them at once.
 
-        What is computed is the same whatever the pixels are, so that it can
-        be traced into a graph.
+        The operations do not depend on the data, so they can be traced.
 
         Args:
-            codes: (P, in_channels) of the pixels.
-            labels: (P,) class of each one's mask.
+            codes: (P, in_channels).
+            labels: (P,) class of each mask.
 
         Returns:
-            (P, mask_size, mask_size) logits.
+            (P, S, S) logits.
         """
         weights = self.classifier.weight.flatten(1)[labels][..., None]
-        logits = self._last(*self._grow(codes), weights)[..., 0]
-        return self._finish(logits, labels)
+        logits = self._classify_last(*self._grow(codes), weights)[..., 0]
+        return self._to_grid(logits, labels)
 
     def _grow(self, codes: Tensor) -> tuple[list[Doubling], Tensor, Tensor]:
-        """All doublings, and pixels' maps before the first with ReLU and
-        before the last."""
+        """Return all doublings, the map before the first ReLU, and the map
+        before the last doubling that has one."""
         doublings = [Doubling.of(deconv) for deconv in self.deconvs]
         small = codes[:, None]
         for doubling in doublings[: self.num_linear]:
@@ -190,36 +211,36 @@ class SinglePixelDecoder(BaseModule):
             medium = doubling(medium).relu_()
         return doublings, small, medium
 
-    def _finish(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits without bias, (n, M) in tree order, to grids with it."""
-        logits = logits + self.classifier.bias[labels][:, None]
-        return tree_to_grid(logits, len(self.deconvs))
-
-    def _last(
+    def _classify_last(
         self,
         doublings: Sequence[Doubling],
         small: Tensor,
         medium: Tensor,
         weights: Tensor,
     ) -> Tensor:
-        """The last doubling, if it is one with ReLU, and the classifier."""
+        """Apply the last doubling, if it has ReLU, and the classifier."""
         large = medium
         for doubling in doublings[self.num_linear :][-1:]:
             large = doubling(large).relu_()
         return self.classify(small, large, weights)
 
+    def _to_grid(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Add the bias to logits (P, S * S) in tree order, and order them."""
+        logits = logits + self.classifier.bias[labels][:, None]
+        return tree_to_grid(logits, len(self.deconvs))
+
     def classify(
         self, small: Tensor, large: Tensor, weights: Tensor
     ) -> Tensor:
-        """Logits without bias, in tree order.
+        """Return logits without bias, in tree order.
 
         Args:
-            small: (P, S, C) the map before the first ReLU.
-            large: (P, M, C) the last map.
-            weights: (P, C, Q) of the classes of each pixel's masks.
+            small: (Q, s * s, C) map before the first ReLU.
+            large: (Q, S * S, C) last map.
+            weights: (Q, C, M) class weights of the M masks of each vector.
 
         Returns:
-            (P, M, Q).
+            (Q, S * S, M).
         """
         return torch.bmm(large, weights)
 
@@ -228,16 +249,16 @@ class SinglePixelDecoder(BaseModule):
 class ShortcutPixelDecoder(SinglePixelDecoder):
     """With the shortcut of section 3.2 and Table 3(c), the paper's choice.
 
-    The 8x8 map, enlarged by nearest interpolation, is added before the last
-    layer. That layer is linear, so it is applied to the 8x8 map as it is, and
-    what is enlarged is one channel.
+    The map before the first ReLU (8x8), enlarged by nearest interpolation, is
+    added before the classifier. The classifier is linear, so it is applied to
+    the small map, and only its one channel is enlarged.
     """
 
     def classify(
         self, small: Tensor, large: Tensor, weights: Tensor
     ) -> Tensor:
-        """As :meth:`SinglePixelDecoder.classify`, with the shortcut."""
+        """See :meth:`SinglePixelDecoder.classify`; adds the shortcut."""
         shortcut = torch.bmm(small, weights)
-        # In tree order the cells under one parent stand together.
+        # In tree order the cells below one coarse cell follow each other.
         shortcut = shortcut.repeat_interleave(4**self.num_relu, dim=1)
         return super().classify(small, large, weights) + shortcut

@@ -1,7 +1,7 @@
-"""The detections of a stock dense head, and the pixel behind each."""
+"""Pixels behind detections. Shape letters: see :mod:`.pyramid`."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmdet.models.utils import filter_scores_and_topk
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 
 def least_logit(probability: float, dtype: torch.dtype) -> float:
-    """A logit that everything whose sigmoid exceeds ``probability``, as it is
-    rounded, exceeds; itself a little low."""
+    """Return a safe lower bound: every logit of type ``dtype`` whose rounded
+    sigmoid exceeds ``probability`` lies above it."""
     eps = 4 * torch.finfo(dtype).eps
     low = probability * (1 - eps)
     if low <= 0:
@@ -20,27 +20,26 @@ def least_logit(probability: float, dtype: torch.dtype) -> float:
     return logit - eps * (abs(logit) + 1)
 
 
-def _likely(logits: Tensor, head: nn.Module, threshold: float) -> Tensor:
-    """(H, W) bool, false only where no sigmoid exceeds the threshold."""
-    # Not >, which is false of what is no number, as a maximum may be.
+def likely_pixels(logits: Tensor, threshold: float) -> Tensor:
+    """Return the pixels of a level's logits (A * K, H_l, W_l) that may exceed
+    a threshold of scores, (H_l, W_l) bool."""
+    # The comparison is negated, so that a maximum of NaN counts as likely.
     return ~(logits.amax(dim=0) <= least_logit(threshold, logits.dtype))
 
 
-def _all(logits: Tensor, head: nn.Module, threshold: float) -> Tensor:
-    """(H, W) of True."""
-    return torch.ones_like(logits[0], dtype=torch.bool)
-
-
-def _candidates(
-    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict, where: Callable
+def _select_candidates(
+    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict, prune: bool
 ) -> tuple[Tensor, Tensor]:
-    """Pixels and scores of the head's candidates, in its order, both (M,);
-    only pixels in ``where(logits, head, threshold)`` are looked at."""
+    """Pixels and scores of the head's candidates in its order, both (n,);
+    ``prune`` restricts the search to :func:`likely_pixels`."""
     threshold = cfg.get('score_thr', 0)
     start, pixels, candidates = 0, [], []
     for level, logits in enumerate(cls_scores):
-        places = where(logits, head, threshold)
-        scores = logits.permute(1, 2, 0)[places]
+        if prune:
+            mask = likely_pixels(logits, threshold)
+        else:
+            mask = torch.ones_like(logits[0], dtype=torch.bool)
+        scores = logits.permute(1, 2, 0)[mask]
         scores = scores.reshape(-1, head.cls_out_channels)
         if getattr(head.loss_cls, 'custom_cls_channels', False):
             scores = head.loss_cls.get_activation(scores)
@@ -52,10 +51,10 @@ def _candidates(
             scores, threshold, cfg.get('nms_pre', -1)
         )
         per_pixel = head.prior_generator.num_base_priors[level]
-        level_pixels = places.flatten().nonzero()[:, 0]
+        level_pixels = mask.flatten().nonzero()[:, 0]
         pixels.append(start + level_pixels[priors // per_pixel])
         candidates.append(scores)
-        start += places.numel()
+        start += mask.numel()
     return torch.cat(pixels), torch.cat(candidates)
 
 
@@ -65,27 +64,27 @@ def candidate_pixels(
     cfg: dict,
     candidates: Tensor,
 ) -> Tensor:
-    """Pixels of the candidates that a dense head decodes for one image.
+    """Find the pixels of the candidates that a dense head decodes.
 
-    The head tells its candidates' boxes, scores and labels but not where they
-    come from. The same selection on the same scores tells that.
+    The head returns boxes, scores and labels of its candidates, but not their
+    pixels. The same selection from the same scores recovers them.
 
     Args:
-        cls_scores: (A * K, H_l, W_l) of every level.
-        head: the stock head.
-        cfg: its test settings.
-        candidates: (M,) their scores, as the head gives them.
+        cls_scores: (A * K, H_l, W_l) of each level, of one image.
+        head: The stock head.
+        cfg: Its test settings.
+        candidates: (n,) scores of the candidates, as the head returns them.
 
     Returns:
-        pixels (M,) of the pyramid, in the order of the head's candidates.
+        (n,) pixels of the pyramid, in the order of the candidates.
     """
     if head.use_sigmoid_cls:
-        pixels, scores = _candidates(cls_scores, head, cfg, _likely)
-        # A sigmoid's last bit depends on its place in memory. Were it another
-        # here, candidates could change places.
+        pixels, scores = _select_candidates(cls_scores, head, cfg, True)
+        # The last bit of a sigmoid depends on its position in memory. If the
+        # scores differ, so may the order of the candidates.
         if torch.equal(scores, candidates):
             return pixels
-    return _candidates(cls_scores, head, cfg, _all)[0]
+    return _select_candidates(cls_scores, head, cfg, False)[0]
 
 
 def predict_boxes_and_pixels(
@@ -94,25 +93,25 @@ def predict_boxes_and_pixels(
     img_metas: list[dict],
     rescale: bool,
 ) -> list[InstanceData]:
-    """A stock dense head's detections, and the pixel behind each.
+    """Return a stock dense head's detections and the pixel behind each.
 
     Args:
-        head: any of MMDetection's dense heads with the base class's
+        head: A dense head of MMDetection that inherits the base class's
             ``predict_by_feat``.
-        feats: pyramid, (N, C, H_l, W_l); what follows the head's levels is
-            not looked at.
-        img_metas: the N images' meta information.
-        rescale: boxes at the images' original size.
+        feats: (N, C, H_l, W_l) of each level. Maps beyond the head's levels
+            are ignored.
+        img_metas: Meta information of the N images.
+        rescale: Return boxes at the images' original size.
 
     Returns:
-        For every image what ``head.predict`` gives, bit for bit, with one more
-        field: ``pixels`` (n,).
+        For each image the result of ``head.predict``, bit for bit, with the
+        additional field ``pixels`` (P,).
     """
-    # Half precision is too coarse for boxes, and on CPUs mmcv's NMS lacks it.
+    # Boxes need float32, and mmcv's NMS has no half precision on a CPU.
     outs = head(feats[: head.prior_generator.num_levels])
     outs = [[out.float() for out in levels] for levels in outs]
-    # The size filter would drop candidates before they are given their pixels.
-    # It works at the size of the results, so it comes with NMS, below.
+    # The size filter would drop candidates before their pixels are known. It
+    # applies at the size of the results, so _bbox_post_process applies it.
     unfiltered = head.test_cfg.copy()
     unfiltered.min_bbox_size = -1
     candidates = head.predict_by_feat(
@@ -121,7 +120,7 @@ def predict_boxes_and_pixels(
     detections = []
     for n, (results, meta) in enumerate(zip(candidates, img_metas)):
         results.pixels = candidate_pixels(
-            [s[n].detach() for s in outs[0]],
+            [scores[n].detach() for scores in outs[0]],
             head,
             head.test_cfg,
             results.scores,

@@ -1,7 +1,8 @@
-"""From instances to vectors: the mask head's ``encoder``.
+"""Instances to vectors: the mask head's ``encoder``.
 
-:class:`Encoder` is what every one of them must do. The paper's read a pixel
-(:class:`PixelEncoder`), :class:`.box_grid.BoxGrid` reads a box.
+:class:`Encoder` is the interface. The paper's encoders read the pyramid around
+a pixel (:class:`PixelEncoder`); :class:`.box_grid.BoxGrid` reads it in a box.
+Shape letters: see :mod:`.pyramid`.
 """
 
 from abc import ABC, abstractmethod
@@ -13,19 +14,19 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .options import check, check_whole, is_whole
+from .options import check, check_list, check_whole
 from .pyramid import flatten_pyramid, pyramid_sizes, window_rows
 
 INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
 
 
 class Encoder(BaseModule, ABC):
-    """One vector for each of P instances.
+    """Encode each of P instances as a vector.
 
     Attributes:
         out_channels (int): Length of a vector.
-        fine_channels (int): Channels of the backbone's first map, if it is to
-            follow the pyramid's levels; 0 if the pyramid is enough.
+        fine_channels (int): Channels of the backbone's first map, if the
+            encoder reads it; otherwise 0.
     """
 
     out_channels: int
@@ -42,13 +43,12 @@ class Encoder(BaseModule, ABC):
         """Encode instances.
 
         Args:
-            feats: (N, C, H_l, W_l) of every level, finest first; then the
-                backbone's first map, if ``fine_channels`` asks for it.
-            batch_indices: (P,) the image of each instance.
-            pixels: (P,) the pixel of the pyramid that detected it, or that
-                trains it, see :mod:`.pyramid`.
-            boxes: (P, 4) the frame that its mask fills, as (x1, y1, x2, y2)
-                in pixels of the network's input.
+            feats: (N, C, H_l, W_l) of each level, finest first; then the
+                backbone's first map, if ``fine_channels`` is not 0.
+            batch_indices: (P,) image of each instance.
+            pixels: (P,) pixel that detected the instance, or that trains it.
+            boxes: (P, 4) frame that its mask fills, as (x1, y1, x2, y2) in
+                pixels of the network's input.
 
         Returns:
             (P, out_channels).
@@ -61,23 +61,23 @@ class Encoder(BaseModule, ABC):
         pixels: Tensor,
         boxes: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Vectors without repetition, for instances may share one.
+        """Encode instances that may share vectors.
 
         Args:
-            As of :meth:`forward`.
+            As for :meth:`forward`.
 
         Returns:
-            (Q, out_channels) vectors and (P,) the vector of each instance,
-            in 0..Q - 1.
+            Vectors (Q, out_channels), and the vector of each instance (P,), an
+            index in 0..Q - 1.
         """
         codes = self(feats, batch_indices, pixels, boxes)
         return codes, torch.arange(len(codes), device=codes.device)
 
 
 class PixelEncoder(Encoder):
-    """An encoder that reads the pyramid around a pixel, as the paper's do.
+    """An encoder that reads the pyramid around a pixel, as in the paper.
 
-    Boxes are not looked at, so the instances of one pixel share its vector.
+    It ignores boxes, so the instances of a pixel share its vector.
     """
 
     def distinct(
@@ -85,34 +85,34 @@ class PixelEncoder(Encoder):
         feats: Sequence[Tensor],
         batch_indices: Tensor,
         pixels: Tensor,
-        boxes: Tensor = None,
+        boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`Encoder.distinct`, one vector for each pixel."""
+        """See :meth:`Encoder.distinct`; there is one vector for each pixel."""
         length = sum(height * width for height, width in pyramid_sizes(feats))
-        places, owners = (batch_indices * length + pixels).unique(
+        keys, owners = (batch_indices * length + pixels).unique(
             return_inverse=True
         )
-        return self(feats, places // length, places % length), owners
+        return self(feats, keys // length, keys % length), owners
 
 
 @MODELS.register_module()
 class MultiScaleFusion(PixelEncoder):
     """Multi-scale fusion, section 3.2 and Figure 5, at chosen pixels only.
 
-    Parallel convolutions of different dilation, shared over the levels, their
-    outputs concatenated and rectified. At a pixel a convolution is its window
-    of vectors times a matrix, so nothing is computed for the other pixels.
+    Parallel convolutions of different dilation, shared by all levels. Their
+    outputs are concatenated, then ReLU. At one pixel a convolution is a matrix
+    product with its window, so other pixels cost nothing.
 
     Args:
-        in_channels (int): Channels of the pyramid.
+        in_channels (int): Channels C of the pyramid.
         channels (Sequence[int]): Output channels of each convolution.
         kernels (Sequence[int]): Kernel size of each, odd.
-        dilations (Sequence[int]): Dilation of each. The defaults are the
-            text's; Table 3(a)'s C33-1,2,4,6 has four kernels of 3.
+        dilations (Sequence[int]): Dilation of each. The defaults are those of
+            the text; C33-1,2,4,6 of Table 3(a) has four kernels of 3.
 
     Raises:
-        ValueError: What is no list, lists of different length, an even kernel,
-            or what is no whole number of at least 1.
+        ValueError: An option is no whole number of at least 1 or list of them,
+            the lists differ in length, or a kernel is even.
     """
 
     def __init__(
@@ -124,36 +124,30 @@ class MultiScaleFusion(PixelEncoder):
         init_cfg: dict = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
-        name = type(self).__name__
-        lists = dict(channels=channels, kernels=kernels, dilations=dilations)
-        check_whole(name, in_channels=in_channels)
-        check(
-            name,
-            lambda values: isinstance(values, (list, tuple)),
-            'be a list',
-            **lists,
-        )
-        if not len(channels) == len(kernels) == len(dilations) > 0:
-            raise ValueError(
-                f'{name}: channels={channels}, kernels={kernels} '
-                f'and dilations={dilations} must be equally many, at least one'
-            )
-        check(
-            name,
-            lambda values: all(is_whole(v) and v >= 1 for v in values),
-            'all be at least 1 and whole',
-            **lists,
-        )
-        check(
-            name,
-            lambda values: all(v % 2 for v in values),
-            'all be odd',
-            kernels=kernels,
-        )
+        self._check_options(in_channels, channels, kernels, dilations)
         self.out_channels = sum(channels)
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels, c, k, dilation=d, padding=k // 2 * d)
             for c, k, d in zip(channels, kernels, dilations)
+        )
+
+    def _check_options(self, in_channels, channels, kernels, dilations):
+        check_whole(self, in_channels=in_channels)
+        check_list(
+            self, channels=channels, kernels=kernels, dilations=dilations
+        )
+        check(
+            self,
+            lambda values: len(values) == len(channels),
+            f'be as long as channels={channels}',
+            kernels=kernels,
+            dilations=dilations,
+        )
+        check(
+            self,
+            lambda values: all(v % 2 for v in values),
+            'be odd, each of them',
+            kernels=kernels,
         )
 
     def forward(
@@ -161,9 +155,9 @@ class MultiScaleFusion(PixelEncoder):
         feats: Sequence[Tensor],
         batch_indices: Tensor,
         pixels: Tensor,
-        boxes: Tensor = None,
+        boxes: Tensor | None = None,
     ) -> Tensor:
-        """As :meth:`Encoder.forward`."""
+        """See :meth:`Encoder.forward`."""
         rows = flatten_pyramid(feats)
         codes: list[Tensor] = []
         for conv in self.convs:
@@ -184,18 +178,18 @@ class MultiScaleFusion(PixelEncoder):
 
 @MODELS.register_module()
 class ConsecutiveConvs(PixelEncoder):
-    """C33x4 of Table 3(a): 3x3 convolutions in a row, each with a ReLU.
+    """C33x4 of Table 3(a): consecutive 3x3 convolutions, each with ReLU.
 
-    At a pixel, ``num_convs`` of them see a square window of 2 * num_convs + 1
-    pixels, which shrinks by one ring a layer.
+    At one pixel, ``num_convs`` of them read a square window of
+    2 * num_convs + 1 pixels, which shrinks by one ring a layer.
 
     Args:
-        in_channels (int): Channels of the pyramid.
+        in_channels (int): Channels C of the pyramid.
         channels (int): Channels of each convolution.
-        num_convs (int): How many.
+        num_convs (int): Number of convolutions.
 
     Raises:
-        ValueError: What is no whole number of at least 1.
+        ValueError: An option is not a whole number of at least 1.
     """
 
     def __init__(
@@ -207,7 +201,7 @@ class ConsecutiveConvs(PixelEncoder):
     ) -> None:
         super().__init__(init_cfg)
         check_whole(
-            type(self).__name__,
+            self,
             in_channels=in_channels,
             channels=channels,
             num_convs=num_convs,
@@ -223,9 +217,9 @@ class ConsecutiveConvs(PixelEncoder):
         feats: Sequence[Tensor],
         batch_indices: Tensor,
         pixels: Tensor,
-        boxes: Tensor = None,
+        boxes: Tensor | None = None,
     ) -> Tensor:
-        """As :meth:`Encoder.forward`."""
+        """See :meth:`Encoder.forward`."""
         side = 2 * len(self.convs) + 1
         rows = flatten_pyramid(feats)
         sizes = pyramid_sizes(feats)
@@ -236,8 +230,8 @@ class ConsecutiveConvs(PixelEncoder):
         inside = taps != batch_indices[:, None] * (length + 1) + length
         inside = inside.view(-1, 1, side, side)
         for conv in self.convs:
-            # What a dense layer pads with zeros is no output of the layer
-            # before, so it must be zero here, not ReLU of the bias.
+            # A dense layer pads its input with zeros. Outside of the level
+            # this layer's output would be ReLU of the bias, so it is masked.
             inside = inside[..., 1:-1, 1:-1]
             x = F.relu(conv(x)) * inside
         return x.flatten(1)

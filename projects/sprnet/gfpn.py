@@ -1,3 +1,5 @@
+"""The neck: a feature pyramid with gated merges."""
+
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,19 +11,19 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from .options import check
+from .options import check, check_choice, check_equal, is_bool
 
 
 class GateFunction(NamedTuple):
-    """Turns a score into a gate."""
+    """A function from scores to gates."""
 
     function: Callable[[Tensor], Tensor]
-    open_score: float  # the score at which the gate lets everything through
-    limits: tuple[float, float | None]  # of its values; None: no upper one
+    open_score: float  # score of an (almost) fully open gate
+    limits: tuple[float, float | None]  # range of gates; None: unbounded
 
 
-# Table 1. We read "R - T" as ReLU of tanh. Sigmoid and tanh reach 1 nowhere:
-# at these scores they are 0.9975 and 0.9951, and the gate can still close.
+# Table 1; we read "R - T" as ReLU of tanh. Sigmoid and tanh never reach 1. At
+# these scores they are 0.9975 and 0.9951, where the gate can still close.
 GATE_FUNCTIONS = {
     'sigmoid': GateFunction(torch.sigmoid, 6.0, (0, 1)),
     'tanh': GateFunction(torch.tanh, 3.0, (-1, 1)),
@@ -34,17 +36,17 @@ GATE_INITS = ('learned', 'open')
 
 
 class Gate(BaseModule):
-    """Let a feature map through by its own score, eq. 1 and 2 of the paper.
+    """Scale a feature map by a gate of its own, eq. 1 and 2 of the paper.
 
-    ``x * function(sep(x))``, where ``sep`` is a depthwise 3x3 and a pointwise
-    1x1 convolution: one score an element.
+    The output is ``x * function(sep(x))``. A depthwise 3x3 and a pointwise 1x1
+    convolution, ``sep``, give each element of ``x`` a score.
 
     Args:
-        channels (int): Channels of the map.
+        channels (int): Channels C of the map.
         function (str): A key of ``GATE_FUNCTIONS``.
-        init (str): 'learned' for the neck's ``init_cfg``, or 'open' for a gate
-            that lets (nearly) everything through at first, so that a GFPN
-            starts as the FPN whose weights it loads.
+        init (str): 'learned' to initialise as the neck's ``init_cfg`` says, or
+            'open' to start (almost) fully open, so that a GFPN with an FPN's
+            weights starts as that FPN.
     """
 
     def __init__(self, channels: int, function: str, init: str) -> None:
@@ -56,7 +58,7 @@ class Gate(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Open the gate, if ``init`` says so."""
+        """Initialise; open the gate if ``init`` is 'open'."""
         super().init_weights()
         if self.init == 'open':
             pointwise = self.sep.pointwise_conv.conv
@@ -66,7 +68,7 @@ class Gate(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         gate = self.function(self.sep(x))
-        # In place where it can be: fresh memory takes longer than the product.
+        # In place where autograd allows it: the allocation costs most.
         return x * gate if gate.requires_grad else gate.mul_(x)
 
 
@@ -74,21 +76,32 @@ class Gate(BaseModule):
 class GFPN(FPN):
     """Feature pyramid with gated merges, section 3.1 and Figure 4.
 
-    Where FPN adds the map from above to a level's own, GFPN gates both first
-    (eq. 1-3), by one gate that the two share. Everything else is FPN's, names
-    of weights included: an FPN's checkpoint loads with only ``gates.*``
-    missing.
+    FPN adds the map from above to a level's own. GFPN first scales both by a
+    gate whose weights they share (eq. 1-3). Everything else is FPN's, even the
+    names of weights: an FPN's checkpoint loads with only ``gates.*`` missing.
 
     Args:
         gate (str): 'sigmoid' (the paper's choice), 'tanh', 'square' or
             'relu_tanh' (Table 1).
         gate_init (str): 'learned' or 'open', see :class:`Gate`.
-        share_gate (bool): One gate for all merges instead of one each.
-        kwargs: What :class:`mmdet.models.necks.FPN` takes.
+        share_gate (bool): Use one gate for all merges instead of one each.
+        args, kwargs: As for :class:`mmdet.models.necks.FPN`.
 
     Raises:
-        ValueError: A gate or an initialisation of another name, or a
-            ``share_gate`` that is neither True nor False.
+        ValueError: An option has none of these values.
+
+    Example:
+        >>> import torch
+        >>> from projects.sprnet import GFPN
+        >>> neck = GFPN([2, 3, 5], out_channels=11, num_outs=4)
+        >>> maps = [torch.rand(1, c, s, s)
+        ...         for c, s in zip([2, 3, 5], [64, 32, 16])]
+        >>> for level in neck(maps):
+        ...     print(level.shape)
+        torch.Size([1, 11, 64, 64])
+        torch.Size([1, 11, 32, 32])
+        torch.Size([1, 11, 16, 16])
+        torch.Size([1, 11, 8, 8])
     """
 
     def __init__(
@@ -100,21 +113,9 @@ class GFPN(FPN):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        for option, value, allowed in (
-            ('gate', gate, tuple(GATE_FUNCTIONS)),
-            ('gate_init', gate_init, GATE_INITS),
-        ):
-            if value not in allowed:
-                raise ValueError(
-                    f'{type(self).__name__}: {option}={value!r} is none of '
-                    f'{", ".join(map(repr, allowed))}'
-                )
-        check(
-            type(self).__name__,
-            lambda value: isinstance(value, bool),
-            'be True or False',
-            share_gate=share_gate,
-        )
+        check_choice(self, tuple(GATE_FUNCTIONS), gate=gate)
+        check_choice(self, GATE_INITS, gate_init=gate_init)
+        check(self, is_bool, 'be True or False', share_gate=share_gate)
         merges = len(self.lateral_convs) - 1
         self.gates = ModuleList(
             Gate(self.out_channels, gate, gate_init)
@@ -122,17 +123,21 @@ class GFPN(FPN):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Backbone maps (N, C_i, H_i, W_i) to ``num_outs`` pyramid maps of
-        ``out_channels`` channels, finest first.
+        """Make a pyramid.
+
+        Args:
+            inputs: Backbone maps (N, C_i, H_i, W_i), finest first.
+
+        Returns:
+            ``num_outs`` maps (N, out_channels, H_l, W_l), finest first.
 
         Raises:
-            ValueError: Maps of other channels than ``in_channels``.
+            ValueError: The maps' channels are not ``in_channels``.
         """
-        channels = [x.shape[1] for x in inputs]
-        check(
-            type(self).__name__,
-            lambda value: value == channels,
-            f"be {channels}, as the backbone's maps",
+        check_equal(
+            self,
+            [x.shape[1] for x in inputs],
+            "the channels of the backbone's maps",
             in_channels=self.in_channels,
         )
         laterals = [
@@ -157,7 +162,7 @@ class GFPN(FPN):
         laterals: list[Tensor],
         outs: list[Tensor],
     ) -> list[Tensor]:
-        """Levels above the backbone's, from where FPN would take them."""
+        """Levels above the backbone's, from FPN's sources."""
         extra = self.num_outs - len(outs)
         if not self.add_extra_convs:
             return _pooled(outs[-1], extra)
@@ -171,6 +176,7 @@ class GFPN(FPN):
     def _strided(
         self, source: Tensor, convs: Sequence[nn.Module]
     ) -> list[Tensor]:
+        """Apply the convolutions of extra levels one after the other."""
         levels: list[Tensor] = []
         for conv in convs:
             if levels:
@@ -183,11 +189,11 @@ class GFPN(FPN):
 
 @MODELS.register_module()
 class PooledGFPN(GFPN):
-    """GFPN with the extra levels of Figure 2's caption.
+    """GFPN with the extra levels that the caption of Figure 2 describes.
 
-    The first extra level is the pooling of the last backbone level's output;
-    every further one is a 3x3 convolution of stride 2 on the one before. So
-    ``add_extra_convs`` decides nothing here.
+    The first extra level pools the last backbone level's output. Each further
+    level is a 3x3 convolution of stride 2 on the level before. The option
+    ``add_extra_convs`` has no effect.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -209,6 +215,7 @@ class PooledGFPN(GFPN):
 
 
 def _pooled(x: Tensor, count: int) -> list[Tensor]:
+    """Pool a map ``count`` times with stride 2, as FPN does."""
     levels: list[Tensor] = []
     for _ in range(count):
         x = F.max_pool2d(x, 1, stride=2)

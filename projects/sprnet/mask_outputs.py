@@ -1,4 +1,4 @@
-"""What an SPRHead gives its masks as: its ``mask_output``."""
+"""Formats of predicted masks: the mask head's ``mask_output``."""
 
 from mmdet.registry import TASK_UTILS
 
@@ -8,9 +8,9 @@ from .rle import rle_masks
 
 @TASK_UTILS.register_module()
 class DenseMasks:
-    """Pixels of the image, as every head of MMDetection gives them.
+    """Boolean images, as from every mask head of MMDetection.
 
-    Called as :func:`.pasting.paste_masks`.
+    The call is :func:`.pasting.paste_masks`.
     """
 
     __call__ = staticmethod(paste_masks)
@@ -18,11 +18,11 @@ class DenseMasks:
 
 @TASK_UTILS.register_module()
 class RLEMasks:
-    """COCO's run lengths, without an image of pixels for each mask.
+    """COCO's run lengths, made without a dense image for each mask.
 
-    For large images and for evaluation: MMDetection's CocoMetric takes them
-    as they are. Its visualizer does not, nor does its DetInferencer unless it
-    is asked for data samples. Called as :func:`.rle.rle_masks`.
+    They suit large images and evaluation: MMDetection's CocoMetric accepts
+    them. Its visualizer does not, and its DetInferencer only when asked for
+    data samples. The call is :func:`.rle.rle_masks`.
     """
 
     __call__ = staticmethod(rle_masks)

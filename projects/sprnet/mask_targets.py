@@ -1,11 +1,11 @@
-"""Masks out of their boxes into training; :mod:`.pasting` is the way back."""
+"""Training targets: masks cropped to boxes. :mod:`.pasting` is the inverse."""
 
 import numpy as np
 import torch
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from torch import Tensor
 
-MASKS_AT_ONCE = 32  # bounds the memory of cropping full-size ground truth
+MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
 
 
 def mask_targets(
@@ -14,16 +14,16 @@ def mask_targets(
     boxes: Tensor,
     size: int,
 ) -> Tensor:
-    """Crop masks to boxes and resize them to what trains them (3.2).
+    """Crop masks to boxes and resize them to training targets (3.2).
 
     Args:
-        masks: those of an image's objects.
-        instances: (P,) the object of each crop.
+        masks: Masks of an image's G objects.
+        instances: (P,) object of each crop.
         boxes: (P, 4) as (x1, y1, x2, y2), in pixels of the masks.
-        size: side of the targets, in cells.
+        size: Side S of the targets, in cells.
 
     Returns:
-        (P, size, size) of 0. and 1., on the boxes' device.
+        (P, S, S) of 0. and 1., on the boxes' device.
     """
     targets = [boxes.new_zeros(0, size, size)]
     indices, frames = instances.cpu().numpy(), boxes.cpu().numpy()

@@ -1,4 +1,8 @@
-"""Options of a config, checked when what takes them is built."""
+"""Checks of config options, made when the object that takes them is built.
+
+The ``owner`` of every function is the object that takes the options. Error
+messages start with the name of its class.
+"""
 
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -8,38 +12,75 @@ from mmengine.registry import Registry
 
 
 def check(
-    owner: str, fits: Callable[[Any], bool], allowed: str, **options
+    owner: object, fits: Callable[[Any], bool], rule: str, **options
 ) -> None:
-    """Refuse values that do not fit.
+    """Check the values of options.
 
     Args:
-        owner: The class that takes the options.
-        fits: Whether a value does.
-        allowed: What does, after 'must'.
-        options: The values by their names.
+        owner: Takes the options.
+        fits: Returns whether a value is allowed.
+        rule: Completes the sentence "the option must ...".
+        options: Values by option name.
 
     Raises:
-        ValueError: Names the first that does not, and what would.
+        ValueError: Names the first option whose value is not allowed.
     """
     for option, value in options.items():
         if not fits(value):
-            raise ValueError(f'{owner}: {option}={value!r} must {allowed}')
+            raise ValueError(
+                f'{type(owner).__name__}: {option}={value!r} must {rule}'
+            )
 
 
-def check_whole(owner: str, least: int = 1, **options) -> None:
+def check_whole(owner: object, least: int = 1, **options) -> None:
     """:func:`check` that options are whole numbers of at least ``least``."""
     check(
         owner,
-        lambda value: is_whole(value) and value >= least,
-        f'be at least {least} and whole',
+        lambda value: _is_whole(value) and value >= least,
+        f'be a whole number of at least {least}',
+        **options,
+    )
+
+
+def check_list(owner: object, **options) -> None:
+    """:func:`check` that options are lists of whole numbers from 1 on, and
+    not empty."""
+    check(
+        owner,
+        lambda values: (
+            isinstance(values, (list, tuple))
+            and len(values) > 0
+            and all(_is_whole(v) and v >= 1 for v in values)
+        ),
+        'be a list of whole numbers of at least 1, not empty',
+        **options,
+    )
+
+
+def check_equal(owner: object, expected: Any, reason: str, **options) -> None:
+    """:func:`check` that options have one value, for a ``reason``."""
+    check(
+        owner,
+        lambda value: value == expected,
+        f'be {expected!r}, {reason}',
+        **options,
+    )
+
+
+def check_choice(owner: object, choices: tuple, **options) -> None:
+    """:func:`check` that the values of options are among ``choices``."""
+    check(
+        owner,
+        lambda value: value in choices,
+        f'be one of {", ".join(map(repr, choices))}',
         **options,
     )
 
 
 def check_number(
-    owner: str, fits: Callable[[float], bool], allowed: str, **options
+    owner: object, fits: Callable[[float], bool], rule: str, **options
 ) -> None:
-    """:func:`check` that options are numbers, and fit."""
+    """:func:`check` that options are real numbers that ``fits`` accepts."""
     check(
         owner,
         lambda value: (
@@ -47,37 +88,47 @@ def check_number(
             and not isinstance(value, bool)
             and fits(value)
         ),
-        allowed,
+        rule,
         **options,
     )
 
 
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number; True and False are none."""
+def check_positive(owner: object, **options) -> None:
+    """:func:`check` that options are numbers above 0."""
+    rule = 'be a number above 0'
+    check_number(owner, lambda value: value > 0, rule, **options)
+
+
+def is_bool(value: Any) -> bool:
+    """Return whether a value is True or False."""
+    return isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def build_part(
     registry: Registry,
-    owner: str,
+    owner: object,
     option: str,
     cfg: dict,
-    ours: Sequence[str],
-    **told,
+    modules: Sequence[str],
+    **required,
 ) -> Any:
-    """Build a part whose ``type`` a config chooses.
+    """Build a part of ``owner`` whose ``type`` a config selects.
 
     Args:
-        registry: Where the types are.
-        owner: The class that takes the part.
-        option: The part's name.
-        cfg: The part's config.
-        ours: The modules of the types that the project has for it.
-        told: What the owner tells the part.
+        registry: Registry of the part's types.
+        owner: Object that takes the part.
+        option: Option of ``owner`` that holds the config.
+        cfg: Config of the part.
+        modules: Modules that define this project's types of the part.
+        required: Arguments of the part that ``owner`` determines.
 
     Raises:
-        ValueError: A config without a type, or one that contradicts ``told``.
-        KeyError: A type that is not registered.
+        ValueError: The config has no type, or contradicts ``required``.
+        KeyError: The type is not registered.
     """
     check(
         owner,
@@ -90,18 +141,14 @@ def build_part(
         if isinstance(kind, str) and scoped.get(kind) is None:
             types = ', '.join(
                 repr(name)
-                for name, one in registry.module_dict.items()
-                if one.__module__ in ours
+                for name, cls in registry.module_dict.items()
+                if cls.__module__ in modules
             )
             raise KeyError(
-                f'{owner}: {option}.type={kind!r} is not registered; the '
-                f'types of this project are {types}'
+                f'{type(owner).__name__}: {option}.type={kind!r} is not '
+                f'registered; the types of this project are {types}'
             )
-    for name, value in told.items():
-        said = cfg.get(name, value)
-        if said != value:
-            raise ValueError(
-                f'{owner}: {option}.{name}={said!r} must be {value!r}, or be '
-                'left out'
-            )
-    return registry.build(dict(cfg, **told))
+    for name, expected in required.items():
+        value = {f'{option}.{name}': cfg.get(name, expected)}
+        check_equal(owner, expected, 'or be left out', **value)
+    return registry.build(dict(cfg, **required))

@@ -1,6 +1,8 @@
-"""Masks from their boxes into an image, as pure functions.
+"""Paste masks from their boxes into an image, as pure functions.
 
-Only the pixels of the boxes are computed, as patches.
+This replaces MMDetection's ``_do_paste_mask``, which fades masks to zero at
+the edges of their boxes, always needs dense images, and pastes masks one by
+one on a CPU and over the whole image on a GPU.
 """
 
 from collections.abc import Iterator
@@ -9,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PIXELS_AT_ONCE = 2**20  # bounds the memory of patches, whatever the boxes
+PIXELS_AT_ONCE = 2**20  # bounds the memory of patches
 
 
 class Patch(NamedTuple):
-    """Some columns of what a mask covers of its image."""
+    """Some columns of the part of an image that a mask's box covers."""
 
     index: int  # of the mask
     top: int
@@ -22,8 +24,8 @@ class Patch(NamedTuple):
 
 
 def _span(start: Tensor, stop: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """First pixel with its centre in start..stop, and the one after the last,
-    of the pixels 0..length - 1; both (n,) int64."""
+    """First pixel whose centre lies in start..stop and the one after the last,
+    clipped to an axis of ``length`` pixels; both (P,) int64."""
     first, last = (
         (edge.nan_to_num() - 0.5).ceil().clamp(0, length).long()
         for edge in (start, stop)
@@ -34,35 +36,39 @@ def _span(start: Tensor, stop: Tensor, length: int) -> tuple[Tensor, Tensor]:
 def _interpolation(
     pixels: Tensor, start: Tensor, stop: Tensor, cells: int
 ) -> Tensor:
-    """Bilinear weights of ``cells`` stretched over start..stop on one axis.
+    """Bilinear weights on one axis of ``cells`` stretched over start..stop.
 
-    Beyond the centres of the first and last cell their values go on.
+    Beyond the centres of the first and last cell their values continue.
 
     Args:
-        pixels: (n, k). start, stop: (n,).
+        pixels: (P, k).
+        start, stop: (P,).
 
     Returns:
-        (n, k, cells).
+        (P, k, cells).
     """
     extent = (stop - start).clamp(min=1e-6)[:, None]
-    places = (pixels + 0.5 - start[:, None]) / extent * cells - 0.5
-    places = places.clamp(0, cells - 1)[..., None]
-    grid = torch.arange(cells, device=places.device)
-    return (1 - (places - grid).abs()).clamp(min=0)
+    points = (pixels + 0.5 - start[:, None]) / extent * cells - 0.5
+    points = points.clamp(0, cells - 1)[..., None]
+    grid = torch.arange(cells, device=points.device)
+    return (1 - (points - grid).abs()).clamp(min=0)
 
 
 def _groups(
     heights: list[int], widths: list[int], cells: int
 ) -> Iterator[list[int]]:
-    """Indices of boxes to compute together, each as high and wide as the most
-    so; boxes without pixels are left out."""
-    alike: dict[tuple[int, int], list[int]] = {}
+    """Group the indices of boxes of similar height and width.
+
+    A group is computed together, padded to its largest box. Boxes without
+    pixels are in no group.
+    """
+    similar: dict[tuple[int, int], list[int]] = {}
     for index, (height, width) in enumerate(zip(heights, widths)):
         if height and width:
-            # Powers of 4: few groups, and no box much larger than it is.
+            # Sizes within a factor of 4: few groups, little padding.
             key = height.bit_length() // 2, width.bit_length() // 2
-            alike.setdefault(key, []).append(index)
-    for group in alike.values():
+            similar.setdefault(key, []).append(index)
+    for group in similar.values():
         rows = max(cells, *(heights[i] for i in group))
         columns = max(cells, *(widths[i] for i in group))
         at_once = max(PIXELS_AT_ONCE // (rows * columns), 1)
@@ -77,31 +83,32 @@ def mask_patches(
     width: int,
     threshold: float,
 ) -> Iterator[Patch]:
-    """Resize masks to their boxes and cut them at a threshold (3.3).
+    """Resize masks to their boxes and threshold them (3.3).
 
-    Bilinear. A pixel belongs to a box if its centre does.
+    The interpolation is bilinear. A box covers the pixels whose centres it
+    contains.
 
     Args:
-        probabilities: (n, S, S) in 0..1.
-        boxes: (n, 4) as (x1, y1, x2, y2), in pixels of the image.
-        height, width: of the image.
-        threshold: a pixel belongs to the mask from this probability on.
+        probabilities: (P, S, S) in 0..1.
+        boxes: (P, 4) as (x1, y1, x2, y2), in pixels of the image.
+        height, width: Size of the image.
+        threshold: Least probability of a mask's pixel.
 
     Yields:
-        The patches within the image; those of one mask follow each other from
-        left to right and cover its box. A box without pixels has none.
+        Patches within the image. Those of one mask follow each other from
+        left to right and cover its box; a box without pixels has none.
     """
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
     cells = probabilities.shape[-1]
     x1, y1, x2, y2 = boxes.to(probabilities.dtype).unbind(1)
-    top, bottom = _span(y1, y2, height)
-    left, right = _span(x1, x2, width)
-    spans = torch.stack([top, bottom, left, right], 1).tolist()
-    heights, widths = (bottom - top).tolist(), (right - left).tolist()
+    tops, bottoms = _span(y1, y2, height)
+    lefts, rights = _span(x1, x2, width)
+    spans = torch.stack([tops, bottoms, lefts, rights], 1).tolist()
+    heights, widths = (bottoms - tops).tolist(), (rights - lefts).tolist()
 
     def weights(group, first, count, start, stop):
-        """:func:`_interpolation` of as many pixels for each of a group."""
+        """(len(group), count, S): weights of ``count`` pixels per mask."""
         pixels = first[group, None] + torch.arange(count, device=boxes.device)
         weight = _interpolation(pixels, start[group], stop[group], cells)
         return weight.to(probabilities)
@@ -110,18 +117,16 @@ def mask_patches(
         rows = max(heights[i] for i in group)
         columns = max(widths[i] for i in group)
         step = max(PIXELS_AT_ONCE // (rows * len(group)), 1)
-        down = weights(group, top, rows, y1, y2) @ probabilities[group]
-        across = weights(group, left, columns, x1, x2).transpose(1, 2)
+        stretched = weights(group, tops, rows, y1, y2) @ probabilities[group]
+        across = weights(group, lefts, columns, x1, x2).transpose(1, 2)
         for first in range(0, columns, step):
-            group_inside = (
-                down @ across[..., first : first + step] >= threshold
-            )
-            for index, inside in zip(group, group_inside):
-                y, end, x, right_end = spans[index]
-                x += first
-                if x < right_end:
-                    inside = inside[: end - y, : right_end - x]
-                    yield Patch(index, y, x, inside)
+            values = stretched @ across[..., first : first + step]
+            for index, inside in zip(group, values >= threshold):
+                top, bottom, left, right = spans[index]
+                left += first
+                if left < right:
+                    inside = inside[: bottom - top, : right - left]
+                    yield Patch(index, top, left, inside)
 
 
 def paste_masks(
@@ -131,10 +136,10 @@ def paste_masks(
     width: int,
     threshold: float,
 ) -> Tensor:
-    """:func:`mask_patches` in images of their own.
+    """Paste each mask into an image of its own, as :func:`mask_patches` does.
 
     Returns:
-        (n, height, width) bool.
+        (P, height, width) bool.
     """
     masks = torch.zeros(
         (len(boxes), height, width), dtype=torch.bool, device=boxes.device

@@ -1,4 +1,4 @@
-"""The pixels that train masks, as pure functions."""
+"""Pixels that train masks. Shape letters: see :mod:`.pyramid`."""
 
 from typing import NamedTuple
 
@@ -6,34 +6,34 @@ import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
-BOXES_AT_ONCE = 16  # bounds the memory of the overlaps, whatever the image
+BOXES_AT_ONCE = 16  # bounds the memory of an image's overlaps
 
 
-def _overlaps(ones: Tensor, others: Tensor) -> Tensor:
-    """IoU (M, G) of boxes (M, 4) and (G, 4), 0 for those of no area and of
-    what is no number, single precision at least."""
-    # Areas exceed half precision, and what is no number is the most of all.
-    dtype = torch.promote_types(ones.dtype, torch.float32)
-    return bbox_overlaps(ones.to(dtype), others.to(dtype)).nan_to_num_(0)
+def _pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU (n, m) of boxes (n, 4) and (m, 4), in float32 or wider; 0 for empty
+    and NaN boxes."""
+    # Areas exceed half precision, and a maximum would select NaN.
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    return bbox_overlaps(first.to(dtype), second.to(dtype)).nan_to_num_(0)
 
 
 def best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The box that every anchor overlaps most.
+    """Find the box that each anchor overlaps most.
 
     Args:
-        anchors: (M, 4) as (x1, y1, x2, y2), in pixels.
+        anchors: (n, 4) as (x1, y1, x2, y2), in pixels.
         boxes: (G, 4) likewise.
 
     Returns:
-        IoU (M,), 0 where there is no box, and index of the box (M,); of equal
-        ones the first.
+        IoU (n,), 0 without boxes, and index of the box (n,). Among equal
+        overlaps the first box counts.
     """
     overlap = anchors.new_zeros(len(anchors))
     index = anchors.new_zeros(len(anchors), dtype=torch.long)
     for first, part in zip(
         range(0, len(boxes), BOXES_AT_ONCE), boxes.split(BOXES_AT_ONCE)
     ):
-        part_overlap, part_index = _overlaps(anchors, part).max(dim=1)
+        part_overlap, part_index = _pairwise_iou(anchors, part).max(dim=1)
         better = part_overlap > overlap
         overlap = torch.where(better, part_overlap, overlap)
         index = torch.where(better, part_index + first, index)
@@ -41,18 +41,18 @@ def best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Assignment(NamedTuple):
-    """The anchor and the object of each of an image's L pixels."""
+    """The best anchor of each pixel and the object that it overlaps most."""
 
-    overlaps: Tensor  # (L,) the largest IoU of an anchor and an object
+    overlaps: Tensor  # (L,) largest IoU of one of the A anchors and an object
     anchors: Tensor  # (L,) index of that anchor, in 0..A - 1
-    instances: Tensor  # (L,) index of that object
+    instances: Tensor  # (L,) index of that object, in 0..G - 1
 
 
 def assign_pixels(anchors: Tensor, boxes: Tensor) -> Assignment:
-    """Find the anchor of each pixel that overlaps an object most.
+    """Assign to each pixel the anchor and the object of largest overlap.
 
     Args:
-        anchors: (L, A, 4) the A anchors of each pixel, as (x1, y1, x2, y2).
+        anchors: (L, A, 4) as (x1, y1, x2, y2).
         boxes: (G, 4) ground truth, without crowds.
     """
     overlaps, instances = best_boxes(anchors.flatten(0, 1), boxes)
@@ -64,14 +64,14 @@ def assign_pixels(anchors: Tensor, boxes: Tensor) -> Assignment:
 def positive_pixels(
     anchors: Tensor, boxes: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Find the pixels that train a mask (3.2 and 3.3).
+    """Find the pixels that train a mask (sections 3.2 and 3.3).
 
     A pixel is positive if one of its anchors overlaps an object by more than
     ``threshold``. Its instance is the object that its best anchor overlaps
     most.
 
     Args:
-        anchors, boxes: As of :func:`assign_pixels`.
+        anchors, boxes: As for :func:`assign_pixels`.
         threshold: IoU, in 0..1.
 
     Returns:
@@ -84,18 +84,21 @@ def positive_pixels(
 
 
 def best_pixels(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The pixel whose anchor overlaps each box most.
+    """Find the pixel with the anchor that overlaps each box most.
 
     Args:
-        anchors: (L, A, 4). boxes: (G, 4).
+        anchors: (L, A, 4).
+        boxes: (G, 4).
 
     Returns:
-        pixels (G,), of equal ones the first, and the IoU of each's anchor.
+        Pixels (G,) and the IoU of that anchor (G,). Among equal overlaps the
+        first pixel counts.
     """
     flat = anchors.flatten(0, 1)
     best = [
-        _overlaps(part, flat).max(dim=1) for part in boxes.split(BOXES_AT_ONCE)
+        _pairwise_iou(part, flat).max(dim=1)
+        for part in boxes.split(BOXES_AT_ONCE)
     ]
-    overlaps = torch.cat([one.values for one in best])
-    best = torch.cat([one.indices for one in best])
-    return best // anchors.shape[1], overlaps
+    overlaps = torch.cat([part.values for part in best])
+    indices = torch.cat([part.indices for part in best])
+    return indices // anchors.shape[1], overlaps

@@ -1,4 +1,4 @@
-"""COCO's run lengths of masks that never stand in an image."""
+"""COCO run lengths of masks, made without dense images."""
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -8,20 +8,21 @@ from .pasting import Patch, mask_patches
 
 
 def _runs(patch: Patch, height: int) -> np.ndarray:
-    """Where runs of a patch start and end, (k, 2), in an image whose pixels
-    are counted column by column; a run ends with its column."""
+    """Starts and ends of a patch's runs, (k, 2).
+
+    They count the image's pixels column by column. No run passes the end of
+    its column.
+    """
     columns = patch.inside.T.cpu().numpy()
     edges = np.diff(columns, axis=1, prepend=False, append=False)
     column, row = edges.nonzero()
-    places = (patch.left + column) * height + patch.top + row
-    return places.reshape(-1, 2)
+    return ((patch.left + column) * height + patch.top + row).reshape(-1, 2)
 
 
 def _encode(runs: list[np.ndarray], height: int, width: int) -> dict:
     """COCO's RLE of runs in ascending order."""
-    places = np.concatenate([np.zeros((0, 2), int), *runs])
-    starts, ends = places.T
-    # One that fills its column to the bottom may go on in the next.
+    starts, ends = np.concatenate([np.zeros((0, 2), int), *runs]).T
+    # Join a run at the bottom of a column and one at the top of the next.
     apart = starts[1:] != ends[:-1]
     starts = starts[np.append(True, apart)[: len(starts)]]
     ends = ends[np.append(apart, True)[: len(ends)]]
@@ -41,15 +42,15 @@ def rle_masks(
     width: int,
     threshold: float,
 ) -> list[dict]:
-    """COCO's RLE of what :func:`.pasting.paste_masks` gives, bit for bit.
+    """Encode the masks of :func:`.pasting.paste_masks`, bit for bit.
 
     Args:
-        As of :func:`.pasting.mask_patches`.
+        As for :func:`.pasting.mask_patches`.
 
     Returns:
-        n dicts of ``size``, [height, width], and ``counts``, compressed.
+        P dicts of ``size``, [height, width], and ``counts``, compressed.
     """
     runs: list[list[np.ndarray]] = [[] for _ in boxes]
     for patch in mask_patches(probabilities, boxes, height, width, threshold):
         runs[patch.index].append(_runs(patch, height))
-    return [_encode(one, height, width) for one in runs]
+    return [_encode(mask_runs, height, width) for mask_runs in runs]

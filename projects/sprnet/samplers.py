@@ -1,4 +1,7 @@
-"""Which pixels and boxes train the mask head: its ``sampler``."""
+"""Pixels and boxes that train masks: the mask head's ``sampler``.
+
+Shape letters: see :mod:`.pyramid`.
+"""
 
 from typing import NamedTuple
 
@@ -14,49 +17,53 @@ from .pixels import best_pixels, positive_pixels
 
 
 class Samples(NamedTuple):
-    """P masks that an image trains."""
+    """The P instances of one image that train masks."""
 
     pixels: Tensor  # (P,) of the pyramid
-    instances: Tensor  # (P,) indices into the image's objects
+    instances: Tensor  # (P,) indices of the image's objects
     boxes: Tensor  # (P, 4) that each mask fills
 
 
 def with_masks(samples: Samples, masks: BitmapMasks | PolygonMasks) -> Samples:
-    """Those samples whose objects have a mask.
+    """Keep the samples whose objects have a mask.
 
     An annotation without a segmentation is loaded with an empty mask, see
-    :class:`.datasets.CheckedCocoDataset`.
+    :class:`.runtime.datasets.CheckedCocoDataset`.
     """
-    used, place = samples.instances.unique(return_inverse=True)
-    areas = np.asarray(masks[used.cpu().numpy()].areas)
-    kept = torch.from_numpy(areas > 0).to(used.device)[place]
+    objects, index = samples.instances.unique(return_inverse=True)
+    areas = np.asarray(masks[objects.cpu().numpy()].areas)
+    kept = torch.from_numpy(areas > 0).to(objects.device)[index]
     return Samples(*(field[kept] for field in samples))
 
 
 @TASK_UTILS.register_module()
 class OverlapPixelSampler:
-    """Choose the pixels that train the mask branch, sections 3.2 and 3.3.
+    """Sample the pixels that train the mask branch, sections 3.2 and 3.3.
 
     Args:
-        threshold (float): A pixel is positive if one of its anchors has an IoU
-            above this with a ground-truth box (Table 3d).
-        max_pixels (int): At most so many an image; above, a random choice.
+        threshold (float): A pixel is positive if one of its anchors has a
+            larger IoU with a ground-truth box (Table 3d).
+        max_pixels (int): Most pixels of an image. If more are positive, a
+            random choice trains.
 
     Raises:
-        ValueError: A threshold outside of 0..1, or fewer than one pixel.
+        ValueError: The threshold is outside of [0, 1), or ``max_pixels`` is
+            below 1.
     """
 
     def __init__(self, threshold: float = 0.7, max_pixels: int = 300) -> None:
-        name = type(self).__name__
-        check_number(
-            name,
-            lambda value: 0 <= value < 1,
-            'be a number of at least 0 and below 1',
-            threshold=threshold,
-        )
-        check_whole(name, max_pixels=max_pixels)
         self.threshold = threshold
         self.max_pixels = max_pixels
+        self._check_options()
+
+    def _check_options(self) -> None:
+        check_number(
+            self,
+            lambda value: 0 <= value < 1,
+            'be a number of at least 0 and below 1',
+            threshold=self.threshold,
+        )
+        check_whole(self, max_pixels=self.max_pixels)
 
     def __str__(self) -> str:
         """The rule, in words."""
@@ -65,32 +72,34 @@ class OverlapPixelSampler:
     def positives(
         self, anchors: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """All candidates: pixels (P,) and instances (P,), of any number."""
+        """Return all positive pixels (P,) and their instances (P,)."""
         return positive_pixels(anchors, boxes, self.threshold)
 
     def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
-        """Anchors (L, A, 4) and boxes (G, 4) of one image to at most
-        ``max_pixels`` samples, each with its object's own box."""
+        """Sample an image with anchors (L, A, 4) and ground truth (G, 4).
+
+        Each sample has its object's own box.
+        """
         pixels, instances = self.positives(anchors, boxes)
         if len(pixels) > self.max_pixels:
-            chosen = _some(pixels, self.max_pixels)
+            chosen = _random_choice(pixels, self.max_pixels)
             pixels, instances = pixels[chosen], instances[chosen]
         return Samples(pixels, instances, boxes[instances])
 
 
 @TASK_UTILS.register_module()
 class EveryObjectPixelSampler(OverlapPixelSampler):
-    """The paper's positive pixels, and for an object that has none the pixel
-    whose anchor overlaps it most; none for an object that overlaps no anchor.
+    """The paper's positive pixels, and the best pixel of every other object.
 
-    Beyond the paper: many small objects have no anchor above the threshold and
-    would never train a mask.
+    Beyond the paper: many small objects have no anchor above the threshold
+    and would never train a mask. The best pixel of an object has the anchor
+    that overlaps it most. An object that overlaps no anchor trains none.
     """
 
     def positives(
         self, anchors: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As the base class's, then the best pixel of each object left out."""
+        """Return the base class's pixels, then those of other objects."""
         pixels, instances = super().positives(anchors, boxes)
         left_out = torch.ones(
             len(boxes), dtype=torch.bool, device=boxes.device
@@ -98,64 +107,69 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
         left_out[instances] = False
         left_out = left_out.nonzero()[:, 0]
         best, overlaps = best_pixels(anchors, boxes[left_out])
-        seen = overlaps > 0  # by an anchor at all
+        covered = overlaps > 0
         return (
-            torch.cat([pixels, best[seen]]),
-            torch.cat([instances, left_out[seen]]),
+            torch.cat([pixels, best[covered]]),
+            torch.cat([instances, left_out[covered]]),
         )
 
 
 @TASK_UTILS.register_module()
 class JitteredBoxSampler:
-    """Every object trains masks, in boxes such as a detector might give it.
+    """Train every object in boxes that imitate a detector's.
 
-    Beyond the paper, for encoders that read boxes: the ground-truth box, its
-    edges moved at random. No prediction is needed, and objects that fit no
-    anchor train as well.
+    Beyond the paper, for encoders that read boxes: each edge of a ground-truth
+    box is shifted at random. This needs no predictions, and objects that fit
+    no anchor train as well.
 
     Args:
-        copies (int): Boxes of an object.
-        max_boxes (int): At most so many an image; above, a random choice.
-        std (float): Standard deviation of an edge's shift, as a share of the
-            box's side, see :func:`.boxes.jittered`.
+        copies (int): Boxes of each object.
+        max_boxes (int): Most boxes of an image. If there are more, a random
+            choice trains.
+        std (float): Standard deviation of an edge's shift, as a fraction of
+            the box's side, see :func:`.boxes.jittered`.
 
     Raises:
-        ValueError: Fewer than one copy or box, or a deviation outside of
-            0..0.25.
+        ValueError: ``copies`` or ``max_boxes`` is below 1, or ``std`` is
+            outside of [0, 0.25).
     """
 
     def __init__(
         self, copies: int = 1, max_boxes: int = 100, std: float = 0.08
     ) -> None:
-        name = type(self).__name__
-        check_whole(name, copies=copies, max_boxes=max_boxes)
-        check_number(
-            name,
-            lambda value: 0 <= value < 0.25,
-            'be a number of at least 0 and below 0.25',
-            std=std,
-        )
         self.copies = copies
         self.max_boxes = max_boxes
         self.std = std
+        self._check_options()
+
+    def _check_options(self) -> None:
+        check_whole(self, copies=self.copies, max_boxes=self.max_boxes)
+        check_number(
+            self,
+            lambda value: 0 <= value < 0.25,
+            'be a number of at least 0 and below 0.25',
+            std=self.std,
+        )
 
     def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
-        """Anchors (L, A, 4) and boxes (G, 4) of one image to at most
-        ``max_boxes`` samples; the pixel is the one whose anchor fits best.
+        """Sample an image with anchors (L, A, 4) and ground truth (G, 4).
 
-        Boxes without area and those of NaN have no samples.
+        Empty and NaN boxes have no samples.
         """
         (usable,) = (
             (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero(as_tuple=True)
         )
         instances = usable.repeat(self.copies)
         if len(instances) > self.max_boxes:
-            instances = instances[_some(instances, self.max_boxes)]
+            chosen = _random_choice(instances, self.max_boxes)
+            instances = instances[chosen]
         frames = jittered(boxes[instances], self.std)
+        # Only pixel encoders read the pixels. They are set for every encoder,
+        # so that any sampler works with any encoder.
         pixels, _ = best_pixels(anchors, frames)
         return Samples(pixels, instances, frames)
 
 
-def _some(things: Tensor, count: int) -> Tensor:
-    """Indices (count,) of a random choice."""
-    return torch.randperm(len(things), device=things.device)[:count]
+def _random_choice(items: Tensor, count: int) -> Tensor:
+    """Indices (count,) of randomly chosen items."""
+    return torch.randperm(len(items), device=items.device)[:count]

@@ -1,3 +1,5 @@
+"""The detector. Shape letters: see :mod:`.pyramid`."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +11,13 @@ from mmdet.models.detectors.single_stage_instance_seg import (
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, OptSampleList, SampleList
 from mmdet.utils import ConfigType
-from torch import Tensor
+from torch import Tensor, nn
 
 from .detections import predict_boxes_and_pixels
 
 FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
-# What must be equal, where both are there
-EQUAL = (
+# Pairs of attributes that must be equal, if both exist
+MUST_MATCH = (
     ('bbox_head.in_channels', 'neck.out_channels'),
     ('mask_head.in_channels', 'neck.out_channels'),
     ('mask_head.num_classes', 'bbox_head.num_classes'),
@@ -29,10 +31,9 @@ EQUAL = (
 
 
 def boxes_only(sample: DetDataSample) -> DetDataSample:
-    """A training image without masks.
+    """Copy a training image without its masks.
 
-    A stock detector is given none, and some assigners work otherwise when
-    they see some.
+    Some assigners of stock heads work differently when they see masks.
     """
     sample, objects = sample.clone(), sample.gt_instances.clone()
     objects.pop('masks', None)
@@ -44,19 +45,18 @@ def boxes_only(sample: DetDataSample) -> DetDataSample:
 class SPRNet(SingleStageInstanceSegmentor):
     """Instance segmentation around a stock one-stage detector, Figure 2.
 
-    The box head is MMDetection's own, trained and tested as ever; the mask
-    head reconstructs a mask from the pixel behind each of its detections.
+    The box head is MMDetection's own and unchanged. The mask head
+    reconstructs a mask from the pixel behind each of its detections.
 
     Args:
         bbox_head (dict): A dense head, such as RetinaHead.
-        mask_head (dict): An SPRHead. Of ``num_classes``, ``in_channels`` and
-            ``anchor_generator`` it need say only what differs from
-            ``bbox_head``.
-        kwargs: As of mmdet's ``SingleStageInstanceSegmentor``.
+        mask_head (dict): An SPRHead. It inherits ``num_classes``,
+            ``in_channels`` and ``anchor_generator`` from ``bbox_head``.
+        args, kwargs: As for mmdet's ``SingleStageInstanceSegmentor``.
 
     Raises:
-        ValueError: Parts that do not fit each other, or a box head whose
-            detections cannot be followed back to their pixels.
+        ValueError: The parts do not fit each other, or the pixels behind the
+            box head's detections cannot be recovered.
     """
 
     def __init__(
@@ -69,49 +69,56 @@ class SPRNet(SingleStageInstanceSegmentor):
             mask_head={**shared, **mask_head},
             **kwargs,
         )
+        self._check_parts()
+
+    def _check_parts(self) -> None:
         head = self.bbox_head
         if type(head).predict_by_feat is not BaseDenseHead.predict_by_feat:
             raise ValueError(
                 f'{type(self).__name__}: bbox_head.type={type(head).__name__} '
-                'selects its detections in a way of its own, so that the '
-                'pixels behind them are unknown; a head must inherit '
-                "predict_by_feat from MMDetection's BaseDenseHead"
+                'selects its detections in its own way, so the pixels behind '
+                'them are unknown; use a head that inherits predict_by_feat '
+                "from MMDetection's BaseDenseHead"
             )
-        for one, other in EQUAL:
-            value, expected = self._part(one), self._part(other)
+        for option, source in MUST_MATCH:
+            value, expected = self._attribute(option), self._attribute(source)
             if None not in (value, expected) and value != expected:
                 raise ValueError(
-                    f'{type(self).__name__}: {one}={value} must be '
-                    f'{other}={expected}'
+                    f'{type(self).__name__}: {option}={value} must be '
+                    f'{source}={expected}'
                 )
 
-    def _part(self, path: str) -> Any:
-        """What a dotted path leads to, None where there is no such."""
-        part = self
+    def _attribute(self, path: str) -> Any:
+        """The attribute at a dotted path, None if it does not exist."""
+        value = self
         for name in path.split('.'):
-            part = getattr(part, name, None)
-        return part
+            value = getattr(value, name, None)
+        return value
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """The pyramid, (N, C, H_l, W_l) of every level, and after it the
-        backbone's first map if the mask head's encoder reads that."""
+        """Return the feature maps that the heads read.
+
+        Returns:
+            (N, C, H_l, W_l) of each level; then the backbone's first map, if
+            the mask head's encoder reads it.
+        """
         maps = self.backbone(batch_inputs)
         feats = tuple(self.neck(maps))
         fine = self.mask_head.encoder.fine_channels
         return (*feats, maps[0]) if fine else feats
 
     def levels(self, feats: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The pyramid of what :meth:`extract_feat` gives."""
+        """Return the pyramid among the maps of :meth:`extract_feat`."""
         return feats[: self.mask_head.anchor_generator.num_levels]
 
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> dict:
-        """Losses of the box head and ``loss_mask``; their sum trains (3.1).
+        """Return the box head's losses and ``loss_mask``, to be summed (3.1).
 
         Args:
             batch_inputs: (N, 3, H, W) normalised images.
-            batch_data_samples: with ``gt_instances``.
+            batch_data_samples: With ``gt_instances``.
         """
         feats = self.extract_feat(batch_inputs)
         losses = self.bbox_head.loss(
@@ -126,18 +133,17 @@ class SPRNet(SingleStageInstanceSegmentor):
         batch_data_samples: SampleList,
         rescale: bool = True,
     ) -> SampleList:
-        """Detections with masks.
+        """Detect objects and their masks.
 
         Args:
             batch_inputs: (N, 3, H, W) normalised images.
-            batch_data_samples: with the images' meta information.
-            rescale: Results at the images' original size.
+            batch_data_samples: With the images' meta information.
+            rescale: Return results at the images' original size.
 
         Returns:
-            The samples, each with ``pred_instances`` of ``bboxes`` (n, 4),
-            ``scores`` (n,), ``labels`` (n,), ``masks``, by default (n, H, W)
-            bool, and ``pixels`` (n,), the pixels of the pyramid that they
-            come from.
+            The samples with ``pred_instances``: ``bboxes`` (P, 4), ``scores``
+            (P,), ``labels`` (P,), ``masks``, by default (P, H, W) bool, and
+            ``pixels`` (P,), the pixel of the pyramid behind each.
         """
         feats = self.extract_feat(batch_inputs)
         results = predict_boxes_and_pixels(
@@ -154,11 +160,14 @@ class SPRNet(SingleStageInstanceSegmentor):
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
     ) -> tuple:
-        """Raw outputs: the box head's, and mask logits (N * n, S, S) of each
-        image's n pixels of highest class score, n being ``max_per_img``.
+        """Return raw outputs, for tools that measure or trace the network.
 
-        Boxes are not decoded; an encoder that reads boxes is given the first
-        anchors of the pixels.
+        Boxes are not decoded. An encoder that reads boxes reads the first
+        anchor of each pixel.
+
+        Returns:
+            The box head's outputs, and mask logits (N * P, S, S) for the P =
+            ``max_per_img`` pixels of highest class score of each image.
         """
         feats = self.extract_feat(batch_inputs)
         outs = self.bbox_head(self.levels(feats))
@@ -167,12 +176,12 @@ class SPRNet(SingleStageInstanceSegmentor):
         best, channels = scores.max(dim=1)
         pixels = best.topk(count, dim=1).indices
         labels = channels.gather(1, pixels) % self.bbox_head.cls_out_channels
-        images = torch.arange(len(feats[0]), device=pixels.device)
+        batch_indices = torch.arange(len(feats[0]), device=pixels.device)
         meta = dict(pad_shape=batch_inputs.shape[2:])
         boxes = self.mask_head.anchors(feats, meta)[:, 0]
         logits = self.mask_head(
             feats,
-            images.repeat_interleave(count),
+            batch_indices.repeat_interleave(count),
             pixels.flatten(),
             boxes[pixels.flatten()],
             labels.flatten(),
@@ -182,13 +191,13 @@ class SPRNet(SingleStageInstanceSegmentor):
 
 @MODELS.register_module()
 class FrozenSPRNet(SPRNet):
-    """Masks for a detector that is finished: only the mask head is trained.
+    """Add masks to a trained detector: only the mask head is trained.
 
-    Backbone, neck and box head keep their weights and statistics, so boxes,
+    Backbone, neck and box head keep their weights and statistics. So boxes,
     scores and labels stay those of the detector that ``load_from`` names.
 
     Args:
-        args, kwargs: As of :class:`SPRNet`.
+        args, kwargs: As for :class:`SPRNet`.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -196,14 +205,14 @@ class FrozenSPRNet(SPRNet):
         for part in self._frozen():
             part.requires_grad_(False)
 
-    def _frozen(self) -> list:
+    def _frozen(self) -> list[nn.Module]:
         return [
             part for name, part in self.named_children() if name != 'mask_head'
         ]
 
     def train(self, mode: bool = True) -> 'FrozenSPRNet':
-        """Set the mode of the mask head; all else stays in test mode, lest
-        its normalisation's statistics change."""
+        """Set the mode of the mask head. All other parts stay in test mode,
+        so that the statistics of their normalisation do not change."""
         super().train(mode)
         for part in self._frozen():
             part.eval()
@@ -212,12 +221,7 @@ class FrozenSPRNet(SPRNet):
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
     ) -> dict:
-        """``loss_mask`` alone.
-
-        Args:
-            batch_inputs: (N, 3, H, W) normalised images.
-            batch_data_samples: with ``gt_instances``.
-        """
+        """Return ``loss_mask`` alone; arguments as for SPRNet."""
         with torch.no_grad():
             feats = self.extract_feat(batch_inputs)
         return self.mask_head.loss(feats, batch_data_samples)
