@@ -3,9 +3,9 @@
     python tools/make_shapes.py OUT
 
 writes OUT/train2017/, OUT/val2017/ and OUT/annotations/instances_*.json. The
-pictures hold textured shapes of six classes that overlap, cover each other
-and leave the picture, on cluttered backgrounds. The same options make the same
-data set.
+pictures show textured shapes of six classes on cluttered backgrounds. Shapes
+overlap, and some are cut off by the edge of the picture. The same options
+always make the same data set.
 """
 
 import argparse
@@ -18,19 +18,23 @@ import cv2
 import numpy as np
 from common.cli import parser_of
 from pycocotools import mask as coco_mask
+from rich.progress import track
 from shapes_data.scenes import CLASSES, Instance, draw_scene
-from tqdm import trange
 
 SPLITS = ('train2017', 'val2017')
-DONE = 'shapes.json'  # written last: the options of a finished data set
+OPTIONS_FILE = 'shapes.json'  # written last, so it marks a finished data set
 
 
 def polygons(mask: np.ndarray, grid: int = 4) -> list[list[float]]:
-    """Outlines of a mask as COCO polygons, or [] if it cannot be said so.
+    """Trace a mask's outlines as COCO polygons.
 
-    COCO's polygons know no holes, and its evaluation no polygon of fewer than
-    three corners. The outline is followed on a ``grid`` times finer picture,
-    so that it runs along the pixels' edges and not through their centres.
+    The mask is enlarged ``grid`` times, so that outlines follow the edges of
+    pixels, not their centres.
+
+    Returns:
+        Polygons [x1, y1, x2, y2, ...] in pixels. None at all if polygons
+        cannot represent the mask: COCO's polygons have no holes, and its
+        evaluation refuses those of fewer than three corners.
     """
     fine = np.kron(mask, np.ones((grid, grid), np.uint8)).astype(np.uint8)
     contours, hierarchy = cv2.findContours(
@@ -45,8 +49,10 @@ def polygons(mask: np.ndarray, grid: int = 4) -> list[list[float]]:
 
 
 def uncompressed_rle(mask: np.ndarray) -> dict:
-    """COCO's RLE of a crowd: lengths of runs down the columns, background
-    first."""
+    """Encode a mask as COCO does crowds: column-wise run lengths.
+
+    Runs of background and object alternate; the first is background.
+    """
     flat = mask.ravel(order='F')
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts = np.diff([0, *edges, flat.size]).tolist()
@@ -54,6 +60,7 @@ def uncompressed_rle(mask: np.ndarray) -> dict:
 
 
 def segmentation(instance: Instance) -> list | dict:
+    """Polygons, or the RLE of a crowd or of a mask that has no polygons."""
     if instance.crowd:
         return uncompressed_rle(instance.mask)
     outline = polygons(instance.mask)
@@ -64,7 +71,7 @@ def segmentation(instance: Instance) -> list | dict:
 
 
 def annotation(instance: Instance, image_id: int, index: int) -> dict:
-    """One COCO annotation; its area and box are those of its segmentation."""
+    """Make a COCO annotation with the segmentation's area and box."""
     segments = segmentation(instance)
     height, width = instance.mask.shape
     if isinstance(segments, list):
@@ -87,12 +94,15 @@ def annotation(instance: Instance, image_id: int, index: int) -> dict:
 def write_split(
     out: Path, split: str, count: int, size: int, seed: int
 ) -> int:
-    """Write one split's pictures and JSON; return its number of objects."""
+    """Write the pictures and the JSON of a split.
+
+    Returns:
+        The number of objects.
+    """
     folder = out / split
     folder.mkdir(parents=True)
     images, annotations = [], []
-    numbers = trange(1, count + 1, desc=split, unit=' pictures', mininterval=1)
-    for number in numbers:
+    for number in track(range(1, count + 1), description=split):
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         picture, instances = draw_scene(rng, size)
         name = f'{number:012d}.jpg'
@@ -104,28 +114,27 @@ def write_split(
             annotation(instance, number, len(annotations) + 1 + i)
             for i, instance in enumerate(instances)
         ]
-    (out / 'annotations').mkdir(exist_ok=True)
     categories = [
         dict(id=i, name=name, supercategory='shape')
         for i, name in enumerate(CLASSES, start=1)
     ]
+    coco = dict(
+        info=dict(description='SPRNet shapes', seed=seed),
+        licenses=[],
+        images=images,
+        annotations=annotations,
+        categories=categories,
+    )
+    (out / 'annotations').mkdir(exist_ok=True)
     (out / 'annotations' / f'instances_{split}.json').write_text(
-        json.dumps(
-            dict(
-                info=dict(description='SPRNet shapes', seed=seed),
-                licenses=[],
-                images=images,
-                annotations=annotations,
-                categories=categories,
-            )
-        )
+        json.dumps(coco)
     )
     return len(annotations)
 
 
 def parse_args() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    parser.add_argument('out', type=Path, help='folder to make')
+    parser.add_argument('out', type=Path, help='folder of the data set')
     parser.add_argument(
         '--train', type=int, default=2200, help='training pictures (2200)'
     )
@@ -133,38 +142,42 @@ def parse_args() -> argparse.Namespace:
         '--val', type=int, default=200, help='validation pictures (200)'
     )
     parser.add_argument(
-        '--size', type=int, default=192, help='side, in pixels (192)'
+        '--size',
+        type=int,
+        default=192,
+        help='side of a picture in pixels (192)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of all pictures (0)'
+    )
     args = parser.parse_args()
-    for name, least in (('train', 1), ('val', 1), ('size', 64), ('seed', 0)):
-        if getattr(args, name) < least:
-            parser.error(
-                f'--{name} must be at least {least}, not {getattr(args, name)}'
-            )
+    for name, least in dict(train=1, val=1, size=64, seed=0).items():
+        value = getattr(args, name)
+        if value < least:
+            parser.error(f'--{name} must be at least {least}, not {value}')
     return args
 
 
 def main() -> None:
     args = parse_args()
     options = {k: v for k, v in vars(args).items() if k != 'out'}
-    done = args.out / DONE
-    if done.is_file() and json.loads(done.read_text()) == options:
-        print(f'{args.out} is already there, made with the same options')
+    made = args.out / OPTIONS_FILE
+    if made.is_file() and json.loads(made.read_text()) == options:
+        print(f'{args.out} already exists and has the same options')
         return
     if args.out.exists():
         sys.exit(
-            f'make_shapes.py: {args.out} exists and is not this data '
-            'set; remove it or name another folder'
+            f'make_shapes.py: {args.out} exists and is not a data set with '
+            'these options; remove it or name another folder'
         )
-    # A killed run leaves only the folder beside it, never half a data set.
+    # Renamed when finished: a killed run leaves no half data set in OUT.
     unfinished = args.out.with_name(args.out.name + '.unfinished')
     shutil.rmtree(unfinished, ignore_errors=True)
     counts = dict(train2017=args.train, val2017=args.val)
     for split, count in counts.items():
         objects = write_split(unfinished, split, count, args.size, args.seed)
         print(f'{split}: {objects} objects')
-    (unfinished / DONE).write_text(json.dumps(options))
+    (unfinished / OPTIONS_FILE).write_text(json.dumps(options))
     unfinished.rename(args.out)
     print(f'wrote {args.out}')
 

@@ -1,31 +1,45 @@
 import json
-import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
-from make_shapes import polygons, uncompressed_rle
+from make_shapes import main, polygons, uncompressed_rle
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from shapes_data.scenes import CLASSES, draw_scene
-from support.helpers import ROOT
 
-TOOL = ROOT / 'tools' / 'make_shapes.py'
-
-
-def make(out, *options):
-    return subprocess.run(
-        [sys.executable, TOOL, out, *options], capture_output=True, text=True
-    )
+OPTIONS = dict(train=12, val=5, size=96)  # of the fixture `shapes`
 
 
-def test_the_same_options_make_the_same_data(tmp_path, shapes):
+@pytest.fixture
+def make(monkeypatch, capsys):
+    """Run the command; its end and what it printed."""
+
+    def run(out, **options):
+        words = [f'--{name}={value}' for name, value in options.items()]
+        monkeypatch.setattr(sys, 'argv', ['make_shapes.py', str(out), *words])
+        end = None
+        try:
+            main()
+        except SystemExit as stop:
+            end = stop.code
+        return end, ''.join(capsys.readouterr())
+
+    return run
+
+
+def scenes(seed, number):
+    """Instances of several scenes of 96 pixels."""
+    return [
+        draw_scene(np.random.default_rng([seed, i]), 96)[1]
+        for i in range(number)
+    ]
+
+
+def test_the_same_options_make_the_same_data(make, tmp_path, shapes):
     again = tmp_path / 'again'
-    assert (
-        make(again, '--train', '12', '--val', '5', '--size', '96').returncode
-        == 0
-    )
+    assert make(again, **OPTIONS)[0] is None
     files = sorted(p.relative_to(shapes) for p in shapes.rglob('*.*'))
     assert len(files) == 12 + 5 + 3
     for file in files:
@@ -35,49 +49,43 @@ def test_the_same_options_make_the_same_data(tmp_path, shapes):
     assert np.abs(first.astype(int) - other).mean() > 5
 
 
-def test_fewer_pictures_are_the_first_of_more(tmp_path, shapes):
-    assert (
-        make(
-            tmp_path / 'few', '--train', '3', '--val', '1', '--size', '96'
-        ).returncode
-        == 0
-    )
-    name = 'train2017/000000000003.jpg'
-    assert (tmp_path / 'few' / name).read_bytes() == (
-        shapes / name
-    ).read_bytes()
-
-
-def test_annotations_are_what_coco_reads(shapes):
-    for split, count in (('train2017', 12), ('val2017', 5)):
-        coco = COCO(shapes / 'annotations' / f'instances_{split}.json')
-        assert len(coco.imgs) == count
-        assert [c['name'] for c in coco.dataset['categories']] == list(CLASSES)
-        assert len(coco.anns) > count
-        for one in coco.anns.values():
-            mask = coco.annToMask(one)
-            assert mask.shape == (96, 96)
-            assert mask.sum() == one['area'] > 0
-            rows, columns = np.nonzero(mask)
-            assert one['bbox'] == [
-                columns.min(),
-                rows.min(),
-                np.ptp(columns) + 1,
-                np.ptp(rows) + 1,
-            ]
-        for image in coco.imgs.values():
-            picture = cv2.imread(str(shapes / split / image['file_name']))
-            assert picture.shape == (96, 96, 3)
-
-
-def test_scenes_are_what_the_data_set_promises():
-    scenes = [
-        draw_scene(np.random.default_rng([7, i]), 96)[1] for i in range(150)
+def test_fewer_pictures_are_the_first_of_more(make, tmp_path, shapes):
+    # What a killed run left is made anew.
+    (tmp_path / 'few.unfinished' / 'train2017').mkdir(parents=True)
+    end, _ = make(tmp_path / 'few', **{**OPTIONS, 'train': 3, 'val': 1})
+    assert end is None
+    assert not (tmp_path / 'few.unfinished').exists()
+    few, many = (d / 'train2017' for d in (tmp_path / 'few', shapes))
+    assert sorted(p.name for p in few.iterdir()) == [
+        f'{n:012d}.jpg' for n in (1, 2, 3)
     ]
-    objects = [one for scene in scenes for one in scene]
+    for picture in few.iterdir():
+        assert picture.read_bytes() == (many / picture.name).read_bytes()
+
+
+@pytest.mark.parametrize('split,count', [('train2017', 12), ('val2017', 5)])
+def test_annotations_are_what_coco_reads(shapes, split, count):
+    coco = COCO(shapes / 'annotations' / f'instances_{split}.json')
+    assert len(coco.imgs) == count
+    assert [c['name'] for c in coco.dataset['categories']] == list(CLASSES)
+    assert len(coco.anns) > count
+    for one in coco.anns.values():
+        mask = coco.annToMask(one)
+        assert mask.shape == (96, 96)
+        assert mask.sum() == one['area'] > 0
+        y, x = np.nonzero(mask)
+        assert one['bbox'] == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
+    for image in coco.imgs.values():
+        picture = cv2.imread(str(shapes / split / image['file_name']))
+        assert picture.shape == (96, 96, 3)
+
+
+def test_scenes_are_varied():
+    drawn = scenes(7, 150)
+    objects = [one for scene in drawn for one in scene]
     assert {one.label for one in objects} == set(range(len(CLASSES)))
     assert any(one.crowd for one in objects)
-    assert any(not scene for scene in scenes)
+    assert any(not scene for scene in drawn)
     side = np.sqrt([one.mask.sum() for one in objects if not one.crowd])
     assert np.percentile(side, 95) > 4 * np.percentile(side, 5)
     at_edge = [
@@ -87,21 +95,12 @@ def test_scenes_are_what_the_data_set_promises():
     assert 0.1 < np.mean(at_edge) < 0.7
     kinds = {bool(polygons(one.mask)) for one in objects if not one.crowd}
     assert kinds == {True, False}
-    for scene in scenes:  # what covers hides: nothing belongs to two
-        assert (
-            sum(one.mask.astype(int) for one in scene).max(initial=0) <= 1
-            if scene
-            else True
-        )
+    for scene in drawn:  # no pixel belongs to two objects
+        assert np.sum([one.mask for one in scene], axis=0).max() <= 1
 
 
 def test_polygons_and_rle_keep_the_mask():
-    masks = [
-        one.mask
-        for i in range(30)
-        for one in draw_scene(np.random.default_rng([3, i]), 96)[1]
-    ]
-    for mask in masks:
+    for mask in [one.mask for scene in scenes(3, 30) for one in scene]:
         rle = uncompressed_rle(mask)
         assert sum(rle['counts']) == mask.size
         decoded = coco_mask.decode(coco_mask.frPyObjects(rle, 96, 96))
@@ -111,8 +110,7 @@ def test_polygons_and_rle_keep_the_mask():
             drawn = coco_mask.decode(
                 coco_mask.merge(coco_mask.frPyObjects(outline, 96, 96))
             )
-            both = (drawn & mask).sum() / (drawn | mask).sum()
-            assert both > 0.9
+            assert (drawn & mask).sum() / (drawn | mask).sum() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -124,29 +122,18 @@ def test_rle_of_extreme_masks(mask):
     assert np.array_equal(coco_mask.decode(rle), mask)
 
 
-def test_a_finished_data_set_is_kept_and_nothing_else_overwritten(
-    tmp_path, shapes
+def test_a_finished_data_set_is_kept_and_no_folder_overwritten(
+    make, tmp_path, shapes
 ):
-    options = '--train', '12', '--val', '5', '--size', '96'
-    done = make(shapes, *options)
-    assert done.returncode == 0 and 'already there' in done.stdout
-    other = make(shapes, '--train', '13', *options[2:])
-    assert other.returncode == 1
-    assert 'is not this data set' in other.stderr
+    end, printed = make(shapes, **OPTIONS)
+    assert end is None and 'already exists' in printed
+    end, _ = make(shapes, **{**OPTIONS, 'train': 13})
+    assert f'{shapes} exists' in end
     assert json.loads((shapes / 'shapes.json').read_text())['train'] == 12
-    (tmp_path / 'mine').mkdir()
-    assert make(tmp_path / 'mine').returncode == 1
-
-
-def test_what_a_killed_run_left_is_made_anew(tmp_path):
-    (tmp_path / 'out.unfinished' / 'train2017').mkdir(parents=True)
-    options = '--train', '1', '--val', '1', '--size', '64'
-    assert make(tmp_path / 'out', *options).returncode == 0
-    assert not (tmp_path / 'out.unfinished').exists()
+    assert f'{tmp_path} exists' in make(tmp_path)[0]
 
 
 @pytest.mark.parametrize('option', ['train', 'val', 'size'])
-def test_wrong_options_are_named(tmp_path, option):
-    done = make(tmp_path / 'out', f'--{option}', '0')
-    assert done.returncode == 2
-    assert f'--{option} must be at least' in done.stderr
+def test_wrong_options_are_named(make, tmp_path, option):
+    end, printed = make(tmp_path / 'out', **{option: 0})
+    assert end == 2 and f'--{option} must be at least' in printed

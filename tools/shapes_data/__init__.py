@@ -1,1 +1,1 @@
-"""The pictures of make_shapes.py."""
+"""Pictures of make_shapes.py."""

@@ -1,19 +1,18 @@
-"""Drawing of the shapes data set: one function call, one annotated picture.
+"""Scenes of the shapes data set: pictures and their annotated objects.
 
-Everything random comes from the generator that the caller passes, so the same
+All randomness comes from the generator that the caller passes, so the same
 generator state draws the same picture.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-SUPERSAMPLING = 4  # per axis; outlines are anti-aliased by area averaging
+SUPERSAMPLING = 4  # per axis; area averaging makes outlines anti-aliased
 FRACTION_BITS = 4  # of the fixed-point coordinates given to OpenCV
 
-Contours = list[np.ndarray]
+Contours = list[np.ndarray]  # closed polygons (C, 2); one in another is a hole
 
 
 class Instance(NamedTuple):
@@ -32,55 +31,21 @@ def _circle(radius=1.0) -> np.ndarray:
     return _polar(radius, np.linspace(0, 2 * np.pi, 64, endpoint=False))
 
 
-def _ellipse() -> Contours:
-    return [_circle() * (1, 0.7)]
+def _cross(arm=0.33) -> np.ndarray:
+    """A plus sign; ``arm`` is half the width of its bars."""
+    x = [-arm, arm, arm, 1, 1, arm, arm, -arm, -arm, -1, -1, -arm]
+    y = [-1, -1, -arm, -arm, arm, arm, 1, 1, arm, arm, -arm, -arm]
+    return np.stack([x, y], axis=-1)
 
 
-def _triangle() -> Contours:
-    return [_polar(1.0, np.arange(3) * 2 * np.pi / 3)]
-
-
-def _rectangle() -> Contours:
-    return [np.array([(-1, -0.6), (1, -0.6), (1, 0.6), (-1, 0.6)])]
-
-
-def _star() -> Contours:
-    return [_polar(np.tile([1.0, 0.42], 5), np.arange(10) * np.pi / 5)]
-
-
-def _cross() -> Contours:
-    a = 0.33
-    return [
-        np.array(
-            [
-                (-a, -1),
-                (a, -1),
-                (a, -a),
-                (1, -a),
-                (1, a),
-                (a, a),
-                (a, 1),
-                (-a, 1),
-                (-a, a),
-                (-1, a),
-                (-1, -a),
-                (-a, -a),
-            ]
-        )
-    ]
-
-
-def _ring() -> Contours:
-    return [_circle(), _circle(0.5)]
-
-
-OUTLINES: dict[str, Callable[[], Contours]] = {
-    'ellipse': _ellipse,
-    'triangle': _triangle,
-    'rectangle': _rectangle,
-    'star': _star,
-    'cross': _cross,
-    'ring': _ring,
+# Outlines of about unit radius
+OUTLINES: dict[str, Contours] = {
+    'ellipse': [_circle() * (1, 0.7)],
+    'triangle': [_polar(1.0, np.arange(3) * 2 * np.pi / 3)],
+    'rectangle': [np.array([(-1, -0.6), (1, -0.6), (1, 0.6), (-1, 0.6)])],
+    'star': [_polar(np.tile([1.0, 0.42], 5), np.arange(10) * np.pi / 5)],
+    'cross': [_cross()],
+    'ring': [_circle(), _circle(0.5)],
 }
 CLASSES: tuple[str, ...] = tuple(OUTLINES)
 
@@ -91,7 +56,7 @@ def _place(
     radius: float,
     centre: np.ndarray,
 ) -> Contours:
-    """Stretch, turn by up to 30 degrees, scale and move a unit outline."""
+    """Stretch, rotate by up to 30 degrees, scale and move an outline."""
     angle = rng.uniform(-np.pi / 6, np.pi / 6)
     rotation = np.array(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -101,11 +66,7 @@ def _place(
 
 
 def _coverage(contours: Contours, size: int) -> np.ndarray:
-    """Fraction of every pixel that the outline covers, (size, size) in 0..1.
-
-    Where contours overlap the even-odd rule holds: a second contour inside the
-    first is a hole.
-    """
+    """Fraction of each pixel that an outline covers, (size, size) in 0..1."""
     scale = SUPERSAMPLING * 2**FRACTION_BITS
     canvas = np.zeros((size * SUPERSAMPLING,) * 2, np.uint8)
     cv2.fillPoly(
@@ -119,8 +80,10 @@ def _coverage(contours: Contours, size: int) -> np.ndarray:
     )
 
 
-def _smooth_noise(rng: np.random.Generator, size: int, cells: int):
-    """Noise of about ``cells`` blobs an axis, (size, size, 3) in 0..1."""
+def _smooth_noise(
+    rng: np.random.Generator, size: int, cells: int
+) -> np.ndarray:
+    """Noise of about ``cells`` blobs per axis, (size, size, 3) in 0..1."""
     coarse = rng.random((cells, cells, 3)).astype(np.float32)
     return np.clip(
         cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1
@@ -128,15 +91,18 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: int):
 
 
 def _vivid(rng: np.random.Generator) -> np.ndarray:
-    """A bright, saturated colour: one channel high, one low, one between."""
+    """A saturated colour: one channel high, one low, one anything."""
     return rng.permutation(
         [rng.uniform(0.8, 1), rng.uniform(0, 0.4), rng.random()]
     )
 
 
 def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Stripes, checks, blobs or a gradient of two colours not too far apart,
-    (size, size, 3) in 0..1."""
+    """Stripes, checks, blobs or a gradient of two similar colours.
+
+    Returns:
+        (size, size, 3) in 0..1.
+    """
     first = _vivid(rng)
     second = np.clip(first + rng.normal(0, 0.15, 3), 0, 1)
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 16)
@@ -157,7 +123,7 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Blobs of colour with lines, arcs and patches that are no shape."""
+    """Blobs of colour behind lines and arcs, (size, size, 3) in 0..1."""
     image = (
         rng.uniform(0, 0.3)
         + 0.2 * _smooth_noise(rng, size, 4)
@@ -178,19 +144,20 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _paint(image: np.ndarray, texture: np.ndarray, cover: np.ndarray) -> None:
+    """Blend a texture into the image, in place."""
     image += cover[..., None] * (texture - image)
 
 
 def _crowd(rng: np.random.Generator, image: np.ndarray) -> Instance:
-    """A heap of a dozen or more small shapes of one class, drawn in place."""
+    """Draw 12 to 24 small shapes of one class close together, in place."""
     size = len(image)
     label = int(rng.integers(len(CLASSES)))
-    middle = rng.uniform(0.2 * size, 0.8 * size, 2)
+    centre = rng.uniform(0.2 * size, 0.8 * size, 2)
     mask = np.zeros((size, size), bool)
     for _ in range(rng.integers(12, 25)):
-        centre = middle + rng.normal(0, 0.08 * size, 2)
+        position = centre + rng.normal(0, 0.08 * size, 2)
         radius = rng.uniform(0.02, 0.04) * size
-        contours = _place(rng, OUTLINES[CLASSES[label]](), radius, centre)
+        contours = _place(rng, OUTLINES[CLASSES[label]], radius, position)
         cover = _coverage(contours, size)
         _paint(image, _texture(rng, size), cover)
         mask |= cover >= 0.5
@@ -206,40 +173,40 @@ def draw_scene(
     """Draw one picture.
 
     Args:
-        rng: source of everything random.
-        size: height and width, in pixels.
-        min_area: objects of fewer visible pixels are not annotated.
-        min_visible: objects of which a smaller fraction is left visible, by
-            the picture's edge and by what covers them, are not annotated.
+        rng: source of all randomness.
+        size: height and width in pixels.
+        min_area: visible pixels that an annotated object has at least.
+        min_visible: fraction of an annotated object that is at least visible,
+            inside the picture and not covered by later objects.
 
     Returns:
-        The picture, (size, size, 3) uint8 BGR, and its instances. One picture
-        in 25 has none; one in 15 has a crowd.
+        The picture, (size, size, 3) uint8 BGR, and its instances, in the order
+        in which they were drawn. One picture in 25 has no objects; one in 15
+        has a crowd.
     """
     image = _background(rng, size)
     instances: list[Instance] = []
     empty, crowded = rng.random(2) < (1 / 25, 1 / 15)
     if crowded and not empty:
         instances.append(_crowd(rng, image))
-    whole_areas = [int(i.mask.sum()) for i in instances]
+    whole_areas = [int(one.mask.sum()) for one in instances]
     for _ in range(0 if empty else rng.integers(1, 6)):
         label = int(rng.integers(len(CLASSES)))
         radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.38)))
         centre = rng.uniform(0, size, 2)
-        contours = _place(rng, OUTLINES[CLASSES[label]](), radius, centre)
+        contours = _place(rng, OUTLINES[CLASSES[label]], radius, centre)
         cover = _coverage(contours, size)
         _paint(image, _texture(rng, size), cover)
         mask = cover >= 0.5
-        instances = [i._replace(mask=i.mask & ~mask) for i in instances] + [
-            Instance(label, mask, crowd=False)
-        ]
-        whole_areas.append(
-            _coverage([c / 2 + size / 4 for c in contours], size).sum() * 4
-        )
+        instances = [one._replace(mask=one.mask & ~mask) for one in instances]
+        instances.append(Instance(label, mask, crowd=False))
+        # The area with the part outside the picture, at half the scale
+        shrunk = [c / 2 + size / 4 for c in contours]
+        whole_areas.append(_coverage(shrunk, size).sum() * 4)
     image += rng.normal(0, 0.03, image.shape)
     kept = [
-        i
-        for i, whole in zip(instances, whole_areas)
-        if i.mask.sum() >= max(min_area, min_visible * whole)
+        one
+        for one, whole in zip(instances, whole_areas)
+        if one.mask.sum() >= max(min_area, min_visible * whole)
     ]
     return (np.clip(image, 0, 1) * 255).astype(np.uint8), kept
