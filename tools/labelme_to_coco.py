@@ -1,22 +1,21 @@
-"""Make a COCO JSON of what was drawn in labelme.
+"""Convert labelme drawings to a COCO JSON.
 
     python tools/labelme_to_coco.py data/cells/train data/cells/train.json \\
         --classes healthy infected
 
-reads the JSONs that labelme wrote into FOLDER and its folders, and writes
-their images, under their paths below FOLDER, and their objects:
+reads the JSONs that labelme wrote into FOLDER and its subfolders. Images are
+named by their paths relative to FOLDER. Shapes become objects:
 
     polygon, oriented rectangle   a polygon
     rectangle                     its four corners
     circle                        a polygon of 64 corners
-    shapes of one label and       one object of several polygons, such as one
-    one group id                  that something hides the middle of
+    shapes with one label and     one object of several polygons, for example
+    one group id                  an object that something else cuts in two
 
-COCO's polygons have no holes: what lies between two of one object's polygons
-belongs to neither, what lies within both belongs to the object. A JSON without
-shapes is an image without objects, to learn the background from. Points and
-lines have no area; they and all that cannot be read are named at the end, and
-left out with the whole of their image.
+COCO's polygons have no holes: the pixels inside any polygon belong to its
+object. A JSON without shapes becomes an image without objects, which trains
+the background. Points and lines have no area. Images with such shapes, and
+those that cannot be read, are left out and listed at the end.
 """
 
 import argparse
@@ -43,19 +42,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--classes',
         nargs='+',
-        help='labels in the order of the ids 1, 2, ... (those found, sorted)',
+        help='labels in the order of the category ids 1, 2, ... (all labels, '
+        'sorted)',
     )
     return parser.parse_args()
 
 
 def polygon(shape: dict) -> np.ndarray:
-    """The corners (n, 2) of a labelme shape, as (x, y) in pixels.
+    """Corners (n, 2) of a labelme shape, as (x, y) in pixels.
 
     Raises:
-        ValueError: It has no area.
+        ValueError: The shape has no area.
     """
     points = np.array(shape['points'], float).reshape(-1, 2)
-    kind = shape.get('shape_type') or 'polygon'  # unsaid by old versions
+    kind = shape.get('shape_type') or 'polygon'  # old versions write none
     if kind == 'rectangle':
         (left, top), (right, bottom) = points.min(0), points.max(0)
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -65,23 +65,24 @@ def polygon(shape: dict) -> np.ndarray:
         unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         points = centre + np.linalg.norm(edge - centre) * unit
     elif kind not in POLYGONS:
-        raise ValueError(f'a {kind} is no outline of an object')
+        raise ValueError(f'a {kind} does not outline an object')
     if len(points) < 3:
         raise ValueError(f'a polygon of {len(points)} points has no area')
     return np.asarray(points)
 
 
 def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
-    """COCO's annotations of an image's shapes, with their label as category.
+    """COCO annotations of an image's shapes; category_id is still the label.
 
     Raises:
-        ValueError: An object that covers no pixel of the image.
+        ValueError: A shape has no area, or an object covers no pixel of the
+            image.
     """
     objects: dict[tuple, list[np.ndarray]] = {}
     for i, shape in enumerate(shapes):
         group = shape.get('group_id')
-        alone = i if group is None else None
-        key = shape['label'], group, alone
+        ungrouped = i if group is None else None
+        key = shape['label'], group, ungrouped
         objects.setdefault(key, []).append(polygon(shape))
     annotations = []
     for (label, _, _), polygons in objects.items():
@@ -89,7 +90,9 @@ def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
         rle = coco_mask.merge(coco_mask.frPyObjects(segments, height, width))
         area = int(coco_mask.area(rle))
         if not area:
-            raise ValueError(f'a {label!r} covers no pixel of the image')
+            raise ValueError(
+                f'an object {label!r} covers no pixel of the image'
+            )
         corners = np.concatenate(polygons).clip(0, (width, height))
         (left, top), (right, bottom) = corners.min(0), corners.max(0)
         annotations.append(
@@ -108,26 +111,26 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
     """COCO's entry of a labelme JSON's image, and its annotations.
 
     Raises:
-        ValueError: They do not fit together, or the image cannot be read.
-        KeyError, TypeError: It is not labelme's.
+        ValueError: The image cannot be read, or the JSON does not match it.
+        KeyError, TypeError: labelme did not write the JSON.
     """
     data = json.loads(file.read_text(encoding='utf-8'))
-    # Windows' separators where it was drawn there; links are not followed
+    # labelme on Windows writes backslashes. Symbolic links are not followed.
     name = data['imagePath'].replace('\\', '/')
     path = Path(os.path.abspath(file.parent / name))
     if not path.is_file() or not path.stat().st_size:
         raise ValueError(f'its image {path} is missing or empty')
-    # As MMDetection loads it: turned as EXIF says, which labelme does too
+    # MMDetection's loader, which rotates by EXIF as labelme does
     picture = mmcv.imread(path)
     if picture is None:
         raise ValueError(f'its image {path} cannot be read')
     if not path.is_relative_to(folder):
-        raise ValueError(f'its image {path} lies outside of {folder}')
+        raise ValueError(f'its image {path} is outside of {folder}')
     height, width = picture.shape[:2]
     labelled = data.get('imageHeight'), data.get('imageWidth')
     if labelled not in ((height, width), (None, None)):
         raise ValueError(
-            f'it was drawn on {labelled[1]} x {labelled[0]} pixels, its '
+            f'it was drawn on {labelled[1]} x {labelled[0]} pixels, but its '
             f'image has {width} x {height}'
         )
     name = path.relative_to(folder).as_posix()
@@ -136,19 +139,20 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
 
 
 def coco_of(
-    found: Sequence[tuple[dict, list[dict]]], classes: Sequence[str]
+    drawings: Sequence[tuple[dict, list[dict]]], classes: Sequence[str]
 ) -> dict:
     """A COCO data set of images and their annotations, numbered from 1."""
     ids = {name: n for n, name in enumerate(classes, start=1)}
-    images = [dict(id=n, **one) for n, (one, _) in enumerate(found, start=1)]
-    owned = [
-        dict(one, image_id=image['id'], category_id=ids[one['category_id']])
-        for image, (_, annotations) in zip(images, found)
-        for one in annotations
-    ]
+    images, annotations = [], []
+    for number, (image, objects) in enumerate(drawings, start=1):
+        images.append(dict(id=number, **image))
+        for one in objects:
+            category = ids[one['category_id']]
+            one = dict(one, image_id=number, category_id=category)
+            annotations.append(dict(id=len(annotations) + 1, **one))
     return dict(
         images=images,
-        annotations=[dict(id=n, **a) for n, a in enumerate(owned, start=1)],
+        annotations=annotations,
         categories=[
             dict(id=n, name=name, supercategory=name)
             for name, n in ids.items()
@@ -162,32 +166,34 @@ def main() -> None:
     folder, out = (Path(os.path.abspath(p)) for p in (args.folder, args.out))
     files = [f for f in sorted(folder.rglob('*.json')) if f != out]
     if not files:
-        sys.exit(f'labelme_to_coco.py: {args.folder} has no JSONs')
-    found, bad, labels = [], [], set()
+        sys.exit(f'labelme_to_coco.py: {args.folder} contains no JSON')
+    drawings, left_out, all_labels = [], [], set()
     for file in track(files, 'labelme'):
         try:
             image, annotations = read(file, folder)
-            own = {one['category_id'] for one in annotations}
-            unknown = own.difference(args.classes or own)
+            labels = {one['category_id'] for one in annotations}
+            unknown = labels.difference(args.classes or labels)
             if unknown:
-                raise ValueError(f'{sorted(unknown)} not among --classes')
+                raise ValueError(
+                    f'labels {sorted(unknown)} are not in --classes'
+                )
         except ValueError as error:
-            bad.append(f'{file}: {error}')
+            left_out.append(f'{file}: {error}')
             continue
-        except Exception as error:  # whatever another program's JSON leads to
-            bad.append(f'{file}: it is no JSON of labelme: {error!r}')
+        except Exception as error:  # of any type, for a foreign JSON
+            left_out.append(f'{file}: it is not a labelme JSON: {error!r}')
             continue
-        found.append((image, annotations))
-        labels |= own
-    coco = coco_of(found, args.classes or sorted(labels))
+        drawings.append((image, annotations))
+        all_labels |= labels
+    coco = coco_of(drawings, args.classes or sorted(all_labels))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(coco))
     print(
         f'{args.out}: {len(coco["images"])} images, '
         f'{len(coco["annotations"])} objects'
     )
-    if bad:
-        sys.exit('\n'.join(['labelme_to_coco.py: left out:', *bad]))
+    if left_out:
+        sys.exit('\n'.join(['labelme_to_coco.py: left out:', *left_out]))
 
 
 if __name__ == '__main__':

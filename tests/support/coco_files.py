@@ -1,4 +1,4 @@
-"""A small COCO data set and its faults, as the tests of the checker share."""
+"""A small COCO data set, for the tests of tools/check_dataset.py."""
 
 import functools
 import json
@@ -13,12 +13,12 @@ from support.helpers import SHAPES_CONFIG
 
 HEIGHT, WIDTH = 40, 60
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
-# The same, of 20 columns from pixel 10 * 40 + 10 on
+# The same square: 20 columns from pixel 10 * 40 + 10 on
 RLE = dict(size=[HEIGHT, WIDTH], counts=[410, 20, *[20, 20] * 19, 1210])
 
 
 def annotation(number, image, **fields):
-    one = dict(
+    default = dict(
         id=number,
         image_id=image,
         category_id=1,
@@ -27,7 +27,7 @@ def annotation(number, image, **fields):
         iscrowd=0,
         segmentation=[list(SQUARE)],
     )
-    return {**one, **fields}
+    return {**default, **fields}
 
 
 def coco():
@@ -49,7 +49,7 @@ def coco():
 
 
 def write(folder, change=lambda data, folder: None):
-    """Two pictures and their JSON, changed."""
+    """Write two images and their JSON, after ``change(data, folder)``."""
     noise = np.random.default_rng(0).integers(
         0, 255, (HEIGHT, WIDTH, 3), np.uint8
     )
@@ -63,11 +63,12 @@ def write(folder, change=lambda data, folder: None):
 
 @functools.cache
 def split(name):
-    """What the shapes' config does with its 'train' or 'val and test'."""
+    """The Split 'train' or 'val and test' of the shapes' config."""
     return dict(splits_of(load_config(SHAPES_CONFIG, {})))[name]
 
 
 def faults_in(folder, name='train', **fields):
+    """The faults of a folder's data, used as the shapes' config does."""
     fields = {'masks_optional': False, **fields}
     changed = split(name)._replace(
         ann_file=str(folder / 'coco.json'),
@@ -78,16 +79,17 @@ def faults_in(folder, name='train', **fields):
     return check(changed, processes=1)[1]
 
 
-def stops(what, folder):
+def stops(function, folder):
+    """Tell whether a function of the folder raises an exception."""
     try:
-        what(folder)
+        function(folder)
     except Exception:
         return True
     return False
 
 
 def loaded(folder):
-    """All images and annotations as MMDetection loads them in training."""
+    """All images and annotations, loaded as MMDetection does in training."""
     dataset = DATASETS.build(
         dict(
             type='CocoDataset',

@@ -1,5 +1,6 @@
 """A process that kills itself while it writes checkpoints."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -8,14 +9,15 @@ from collections.abc import Callable, Sequence
 def die_at(
     call: int, names: Sequence[str] = ('fsync', 'replace', 'remove')
 ) -> None:
-    """Send this process SIGKILL in place of the call-th of those calls of os;
-    at fsync, when half of the file is there."""
-    left = [call]
+    """Kill this process at the call-th call of the named functions of os.
 
-    def counted(name: str, function: Callable) -> Callable:
+    At an fsync, half of the file has been written.
+    """
+    calls = itertools.count(1)
+
+    def replacement(name: str, function: Callable) -> Callable:
         def wrapper(*args):
-            left[0] -= 1
-            if not left[0]:
+            if next(calls) == call:
                 if name == 'fsync':
                     os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -24,4 +26,4 @@ def die_at(
         return wrapper
 
     for name in names:
-        setattr(os, name, counted(name, getattr(os, name)))
+        setattr(os, name, replacement(name, getattr(os, name)))

@@ -1,4 +1,4 @@
-"""A training of one number by mmengine's Runner, in milliseconds."""
+"""A run of mmengine's Runner that trains a single number in milliseconds."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ EPOCHS = 4
 
 
 class Toy(BaseModel):
-    """Learns its images' mean."""
+    """Learns the mean of its images."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class Images(torch.utils.data.Dataset):
 
 
 class Rising(BaseMetric):
-    """Each evaluation's figure is the best so far."""
+    """A metric that improves in every evaluation."""
 
     default_prefix = 'toy'
     figure = 0
@@ -62,8 +62,7 @@ def loader(shuffle):
 
 
 def toy_runner(folder: Path, model=Toy, **checkpoint) -> Runner:
-    """Of a run in a folder, which goes on where it stopped; two iterations an
-    epoch.
+    """A runner that resumes from its folder; an epoch has two iterations.
 
     Args:
         folder: the work directory.
@@ -102,6 +101,6 @@ def toy_runner(folder: Path, model=Toy, **checkpoint) -> Runner:
 
 
 def last_weights(folder: Path) -> float:
-    """What a run resumes from."""
+    """The weight in the checkpoint from which a run resumes."""
     last = (folder / 'last_checkpoint').read_text()
     return torch.load(last)['state_dict']['weight'].item()

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
@@ -56,7 +56,7 @@ class CocoAPARMetric(CocoMetric):
         """Compute the figures of (ground truth, prediction) pairs, by name."""
         kinds, annotated = self.metrics, self._coco_api
         if annotated is not None and lacks_masks(annotated):
-            self.metrics = self._switch_ground_truth(annotated)
+            self.metrics = self._switch_ground_truth(kinds)
         figures = super().compute_metrics(results)
         self.metrics = kinds
         self._coco_api = annotated or self._coco_api
@@ -67,13 +67,14 @@ class CocoAPARMetric(CocoMetric):
         }
         return {names.get(key, key): figures[key] for key in figures}
 
-    def _switch_ground_truth(self, annotated: COCO) -> Iterator[str]:
+    def _switch_ground_truth(self, kinds: Sequence[str]) -> Iterator[str]:
         """Yield each metric after setting the ground truth that it needs.
 
         CocoMetric iterates over ``self.metrics``. This generator takes its
         place, so that the result files are written once.
         """
-        for kind in self.metrics:
+        annotated = self._coco_api
+        for kind in kinds:
             masks = kind == 'segm'
             self._coco_api = ignore_unmasked(annotated) if masks else annotated
             yield kind

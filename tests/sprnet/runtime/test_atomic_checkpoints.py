@@ -1,4 +1,4 @@
-"""Runs that die while they write: what is left, and how they go on."""
+"""Runs killed while they write: what remains, and how they resume."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def train(folder: Path) -> None:
 
 
 def in_a_child(function, *args) -> int:
-    """Call in a fork of this process; returns how it ended, as os.wait."""
+    """Call a function in a fork; return the fork's status, as os.wait does."""
     child = os.fork()
     if not child:
         try:
@@ -40,8 +40,8 @@ def train_and_die(folder: Path, call: int) -> None:
 
 
 def files(folder: Path) -> set:
-    found = {path.name for path in folder.iterdir() if path.is_file()}
-    return {name for name in found if not name.endswith('.py')}  # configs
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    return {name for name in names if not name.endswith('.py')}  # configs
 
 
 @pytest.fixture(scope='module')
@@ -52,14 +52,14 @@ def unbroken(tmp_path_factory):
     return folder
 
 
-# The first epoch syncs and moves two files, each later one removes one too.
+# The first epoch syncs and renames two files; each later one removes one too.
 @pytest.mark.parametrize('call', range(1, 5 * EPOCHS))
-def test_a_run_killed_while_it_writes_goes_on_to_the_same_end(
+def test_a_run_killed_while_it_writes_resumes_to_the_same_end(
     unbroken, tmp_path, call
 ):
     assert in_a_child(train_and_die, tmp_path, call) == signal.SIGKILL
-    found = [torch.load(path) for path in tmp_path.glob('epoch_*.pth')]
-    assert len(found) >= (call > 2)
+    loaded = [torch.load(path) for path in tmp_path.glob('epoch_*.pth')]
+    assert len(loaded) >= (call > 2)
     assert (tmp_path / 'last_checkpoint').exists() == (call > 4)
     if call > 4:
         last_weights(tmp_path)
@@ -69,9 +69,9 @@ def test_a_run_killed_while_it_writes_goes_on_to_the_same_end(
 
 
 def test_a_full_disk_costs_no_checkpoint(unbroken, tmp_path):
-    """As which a limit to the size of files serves."""
+    """A limit on the size of files stands in for the full disk."""
 
-    def no_room():
+    def train_on_a_full_disk():
         limit = (unbroken / LAST).stat().st_size // 2
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         with pytest.raises(OSError, match=r'epoch_2\.pth') as end:
@@ -79,31 +79,31 @@ def test_a_full_disk_costs_no_checkpoint(unbroken, tmp_path):
         assert end.value.errno == errno.EFBIG
 
     assert in_a_child(train_and_die, tmp_path, 5) == signal.SIGKILL
-    assert in_a_child(no_room) == 0
+    assert in_a_child(train_on_a_full_disk) == 0
     assert files(tmp_path) == {'epoch_1.pth', 'last_checkpoint'}
     train(tmp_path)
     assert last_weights(tmp_path) == last_weights(unbroken)
 
 
-def test_outdated_checkpoints_go_when_the_new_one_is_there(
+def test_outdated_checkpoints_are_removed_after_the_new_one_is_written(
     tmp_path, monkeypatch
 ):
-    there = {}
+    present = {}  # the files at the moment when one of them is removed
     remove = WholeFileBackend.remove
 
-    def recorded(self, path):
-        there[Path(path).name] = files(tmp_path)
+    def record(self, path):
+        present[Path(path).name] = files(tmp_path)
         remove(self, path)
 
-    monkeypatch.setattr(WholeFileBackend, 'remove', recorded)
+    monkeypatch.setattr(WholeFileBackend, 'remove', record)
     runner = toy_runner(
         tmp_path, max_keep_ckpts=1, save_best='toy/figure', rule='greater'
     )
     runner.train()
     for epoch in range(1, EPOCHS):
         for name in ('epoch_{}.pth', 'best_toy_figure_epoch_{}.pth'):
-            assert name.format(epoch + 1) in there.pop(name.format(epoch))
-    assert not there
+            assert name.format(epoch + 1) in present.pop(name.format(epoch))
+    assert not present
     assert files(tmp_path) == {
         LAST,
         f'best_toy_figure_{LAST}',
@@ -111,7 +111,7 @@ def test_outdated_checkpoints_go_when_the_new_one_is_there(
     }
 
 
-def test_a_file_that_cannot_be_written_leaves_what_was_there(
+def test_a_file_that_cannot_be_written_keeps_its_old_content(
     tmp_path, monkeypatch
 ):
     path = tmp_path / 'new' / 'file'

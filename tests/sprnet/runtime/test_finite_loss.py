@@ -20,7 +20,7 @@ LOSSES = {
 
 
 class Broken(Toy):
-    """Goes wrong in its third iteration, the second epoch's first."""
+    """Breaks in its third iteration, the first of the second epoch."""
 
     iterations = 0
 
@@ -41,47 +41,46 @@ def test_stops_before_the_step_and_names_losses_and_images(fault, tmp_path):
     ids = ', '.join(map(str, runner.model.ids))
     assert len(runner.model.ids) == 2
     assert str(end.value).startswith(
-        f'iteration 3: {fault}, of the images {ids} ('
+        f'iteration 3: {fault} for the images {ids} ('
     )
     assert runner.model.weight.item() == last_weights(tmp_path) != 0
     assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
 
 
-def test_watches_no_longer_than_the_training(tmp_path):
+def test_stops_watching_after_training(tmp_path):
     runner = toy_runner(tmp_path)
     runner.train()
-    assert not runner.model._forward_hooks
-    optimizer = runner.optim_wrapper.optimizer
-    assert not optimizer._optimizer_step_pre_hooks
+    runner.model.weight.data.fill_(torch.nan)
+    for batch in runner.train_dataloader:
+        runner.model.train_step(batch, runner.optim_wrapper)
 
 
-def rank_of_two(rank, folder):
-    """One rank whose second has a loss that is NaN; writes what it says."""
+def run_rank(rank, folder):
+    """One of two ranks; the loss of the second is NaN. Writes the error."""
     dist.init_process_group(
         'gloo', f'file://{folder}/store', rank=rank, world_size=2
     )
-    hook, model = FiniteLossHook(), Toy()
-    loss = torch.tensor([1.0, torch.nan][rank])
+    model = Broken()
+    model.iterations, model.fault = 2, list(LOSSES)[0]
+    if rank == 0:
+        model.losses = lambda images, samples: dict(loss_mask=model.weight)
+    optimizer = SimpleNamespace(optimizer=torch.optim.SGD([model.weight], 1))
+    runner = SimpleNamespace(model=model, optim_wrapper=optimizer, iter=6)
+    FiniteLossHook().before_train(runner)
     samples = [SimpleNamespace(img_id=10 * rank + n) for n in range(2)]
     try:
-        hook._check_losses(
-            SimpleNamespace(iter=6),
-            model,
-            (),
-            dict(mode='loss', data_samples=samples),
-            dict(loss_mask=loss),
-        )
+        model([torch.zeros(())], data_samples=samples, mode='loss')
     except FloatingPointError as error:
         (folder / f'rank{rank}').write_text(str(error))
 
 
-def test_all_ranks_stop_with_the_reason_of_the_one_at_fault(tmp_path):
+def test_all_ranks_stop_with_the_same_message(tmp_path):
     children = []
     for rank in range(2):
         children.append(os.fork())
         if not children[-1]:
             try:
-                rank_of_two(rank, tmp_path)
+                run_rank(rank, tmp_path)
             finally:
                 os._exit(0)
     for child in children:
@@ -91,5 +90,5 @@ def test_all_ranks_stop_with_the_reason_of_the_one_at_fault(tmp_path):
     )
     assert first == second
     assert first.startswith(
-        'iteration 7: loss_mask is nan, of the images 10, 11 ('
+        'iteration 7: loss_mask is nan for the images 10, 11 ('
     )

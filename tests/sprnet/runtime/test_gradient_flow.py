@@ -1,4 +1,4 @@
-"""Gradients from pyramid levels into backbone maps, and the hook on them."""
+"""Gradients from pyramid levels into backbone maps, and their hook."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from projects.sprnet.runtime.gradient_flow import (
     by_level,
     draw_gradient_flow,
     gradient_norms,
-    measured,
+    logged_curves,
 )
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
@@ -36,8 +36,8 @@ SAMPLES = [
     ids=['FPN', 'GFPN'],
 )
 def test_closed_form_of_plain_sums(neck, shares):
-    """Without lateral weights and with gates that stand at a half, the sum of
-    P3 sends 1 to each element of C3, 4 to one of C4, 16 to one of C5."""
+    """With identity convolutions and gates of one half, the sum of P3 has the
+    gradient 1 in each element of C3, 4 in C4 and 16 in C5."""
     neck = neck([6, 6, 6], 6, 3)
     for name, weight in neck.named_parameters():
         nn.init.zeros_(weight)
@@ -66,14 +66,14 @@ def model_and_inputs(config, neck):
 
 
 def measure(model, data):
-    """What the hook measures of one forward pass."""
+    """The losses of one forward pass, and the norms that the hook logs."""
     hub = MessageHub(f'test {id(data)}')
     runner = SimpleNamespace(model=model, iter=0, message_hub=hub)
     hook = GradientFlowHook(interval=1)
     hook.before_train_iter(runner, 0)
     losses = model(**data, mode='loss')
     hook.after_train_iter(runner, 0)
-    return losses, {k: v.item() for k, v in measured(runner).items()}
+    return losses, {k: v.item() for k, v in logged_curves(runner).items()}
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def measure(model, data):
     ],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )
-def test_norms_are_those_of_each_levels_own_loss(config, neck):
-    """Against one backward pass a level, in which the heads get the other
-    levels without their graph."""
+def test_norms_belong_to_each_levels_own_loss(config, neck):
+    """Compare with one backward pass per level, in which the heads receive
+    the other levels detached."""
     model, data = model_and_inputs(config, neck)
     losses, norms = measure(model, data)
     assert set(norms) == {(3, 3), (3, 4), (3, 5), (4, 4), (4, 5), (5, 5)}
@@ -123,13 +123,14 @@ def test_mask_rcnns_levels_start_at_p2():
 
 
 def train(shapes, work_dir, hooks=()):
-    """Four iterations with batch normalisation; the runner, and the random
-    state at the end."""
+    """Train four iterations; return the runner and the random state."""
     config = Config.fromfile(SHAPES_CONFIG)
     config.work_dir = str(work_dir)
     config.visualizer.name = config.experiment_name = work_dir.name
     config.train_dataloader.dataset.data_root = str(shapes)
-    config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    config.train_dataloader.update(
+        batch_size=2, num_workers=0, persistent_workers=False
+    )
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
     for split in ('val', 'test'):
         for part in ('dataloader', 'evaluator', 'cfg'):
@@ -158,12 +159,12 @@ def test_in_a_runner_it_logs_draws_and_changes_no_bit(shapes, tmp_path):
             == watched.message_hub.get_scalar(f'train/{loss}').data[0]
         ).all()
 
-    assert {len(norms) for norms in measured(watched).values()} == {2}
-    assert not measured(plain)
+    assert {len(norms) for norms in logged_curves(watched).values()} == {2}
+    assert not logged_curves(plain)
     (scalars,) = Path(watched.work_dir).glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     assert 'gradient/P3-C4' not in lines[0]
-    assert lines[3]['gradient/P3-C4'] == measured(watched)[3, 4][1]
+    assert lines[3]['gradient/P3-C4'] == logged_curves(watched)[3, 4][1]
     (log,) = Path(watched.work_dir).glob('*/*.log')
     assert 'gradient/P3-C4: ' in log.read_text()
     assert (tmp_path / 'watched' / 'gradient_flow.png').stat().st_size > 9999
@@ -186,7 +187,7 @@ def test_draws_detectors_of_different_levels(tmp_path):
     assert both.shape[0] > one.shape[0] and both.shape[1] > one.shape[1]
 
 
-def test_says_what_it_cannot_measure():
+def test_refuses_what_it_cannot_measure():
     with pytest.raises(ValueError, match='interval=0 must be at least 1'):
         GradientFlowHook(interval=0)
     with pytest.raises(ValueError, match='Linear has no neck'):

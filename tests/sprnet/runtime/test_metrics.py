@@ -1,10 +1,12 @@
-"""The metric against pycocotools run by hand."""
+"""The metric, compared with pycocotools called directly."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.config import Config
 from pycocotools import mask as coco_mask
@@ -43,7 +45,7 @@ def random_boxes(rng, count):
 
 
 def write_truth(rng, file, counts):
-    """Annotations of an image for each count, every ninth of them a crowd."""
+    """Write one image with annotations per count; every ninth is a crowd."""
     annotations = [
         dict(
             image_id=image,
@@ -70,7 +72,7 @@ def write_truth(rng, file, counts):
 
 
 def detect(rng, annotations, image, extra):
-    """Two loose copies of each object and some objects that are not there."""
+    """Two inexact copies of each object, and false positives."""
     near = [a for a in annotations if a['image_id'] == image] * 2
     boxes = np.array([a['bbox'] for a in near]).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -101,9 +103,9 @@ def evaluate(file, detections, **options):
     return metric.evaluate(len(detections))
 
 
-def by_hand(file, detections, kind):
+def evaluate_directly(file, detections, kind):
     """COCOeval's twelve figures of the detections."""
-    listed = []
+    entries = []
     for image, found in enumerate(detections):
         for box, score, label, mask in zip(
             found['bboxes'].tolist(),
@@ -111,16 +113,16 @@ def by_hand(file, detections, kind):
             found['labels'].tolist(),
             found['masks'].numpy(),
         ):
-            what = (
+            shape = (
                 dict(bbox=[*box[:2], box[2] - box[0], box[3] - box[1]])
                 if kind == 'bbox'
                 else dict(segmentation=rle(mask))
             )
-            listed.append(
-                dict(what, image_id=image, category_id=label + 1, score=score)
+            entries.append(
+                dict(shape, image_id=image, category_id=label + 1, score=score)
             )
     truth = COCO(str(file))
-    evaluation = COCOeval(truth, truth.loadRes(listed), kind)
+    evaluation = COCOeval(truth, truth.loadRes(entries), kind)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -129,8 +131,8 @@ def by_hand(file, detections, kind):
 
 @pytest.fixture(scope='module')
 def scene(tmp_path_factory):
-    """Annotations and detections of four images: many detections in one,
-    no object in another."""
+    """Annotations and detections of four images: one with many detections,
+    one without objects."""
     rng = np.random.default_rng(0)
     file = tmp_path_factory.mktemp('truth') / 'truth.json'
     annotations = write_truth(rng, file, [25, 6, 0, 12])
@@ -147,12 +149,12 @@ def test_equals_pycocotools(scene, kinds):
     expected = {
         f'coco/{kind}_{name}': float(f'{value:.3f}')
         for kind in kinds
-        for name, value in by_hand(file, detections, kind).items()
+        for name, value in evaluate_directly(file, detections, kind).items()
     }
-    # Also: these names alone, none of mmdet's AR@100 to AR_l@1000
+    # Equal keys: none of mmdet's AR@100 to AR_l@1000 is left
     assert figures == pytest.approx(expected, abs=1e-9)
     recalls = [figures[f'coco/{kinds[0]}_{name}'] for name in NAMES[6:9]]
-    assert recalls == sorted(set(recalls)), 'the scene tells them apart'
+    assert recalls == sorted(set(recalls)), 'the scene must tell them apart'
 
 
 def test_an_absent_size_is_minus_one(tmp_path):
@@ -172,13 +174,13 @@ def test_no_detection_at_all(scene):
     assert evaluate(scene[0], [none] * 4, metric=['bbox', 'segm']) == {}
 
 
-def test_figures_of_each_class_keep_their_names(scene):
+def test_classwise_figures_keep_their_names(scene):
     figures = evaluate(*scene, metric='bbox', classwise=True)
     assert {f'coco/{name}_precision' for name in CLASSES} < set(figures)
 
 
-def test_objects_without_a_mask_count_for_boxes_alone(tmp_path):
-    """Whatever is found there is neither right nor wrong as a mask."""
+def test_objects_without_a_mask_count_for_boxes_only(tmp_path):
+    """Masks detected there are neither right nor wrong."""
     rng = np.random.default_rng(2)
     file, only = tmp_path / 'truth.json', tmp_path / 'masked.json'
     annotations = write_truth(rng, file, [8, 8, 8])
@@ -198,7 +200,14 @@ def test_objects_without_a_mask_count_for_boxes_alone(tmp_path):
         if one['id'] in boxed:
             del one['segmentation']
     file.write_text(json.dumps(truth))
-    partly = evaluate(file, detections, metric=['bbox', 'segm'])
+    with mock.patch.object(
+        CocoMetric,
+        'results2json',
+        autospec=True,
+        side_effect=CocoMetric.results2json,
+    ) as write_files:
+        partly = evaluate(file, detections, metric=['bbox', 'segm'])
+    write_files.assert_called_once()
     for name in NAMES:
         key = f'coco/bbox_{name}'
         assert partly[key] == whole[key]
@@ -221,7 +230,7 @@ def test_objects_without_a_mask_count_for_boxes_alone(tmp_path):
 
 @pytest.mark.parametrize('kind', ['proposal', 'proposal_fast'])
 def test_refuses_proposals(scene, kind):
-    with pytest.raises(ValueError, match=f"metric is .* not .'{kind}'"):
+    with pytest.raises(ValueError, match=f"metric=.*'{kind}'"):
         evaluate(*scene, metric=['bbox', kind])
 
 

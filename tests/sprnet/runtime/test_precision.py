@@ -1,4 +1,4 @@
-"""What a run can be told to gain speed: see README's "Faster"."""
+"""Options that make a run faster: bfloat16, channels-last, compiling."""
 
 import copy
 from types import SimpleNamespace
@@ -29,8 +29,8 @@ def untrained(config):
 
 
 def masks_and_boxes(model):
-    found = model.eval().test_step(batch())[0].pred_instances
-    return found.masks, found.bboxes
+    instances = model.eval().test_step(batch())[0].pred_instances
+    return instances.masks, instances.bboxes
 
 
 def test_training_in_bfloat16(config):
@@ -45,7 +45,7 @@ def test_training_in_bfloat16(config):
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d):
             conv.register_forward_hook(lambda *a: seen.append(a[2].dtype))
-    torch.manual_seed(1)  # of the jitter
+    torch.manual_seed(1)  # for the jitter of the boxes
     plain = model.parse_losses(
         model(**model.data_preprocessor(batch(), True), mode='loss')
     )[1]
@@ -66,7 +66,7 @@ def test_training_in_bfloat16(config):
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_testing_in_bfloat16_gives_nearly_the_same(config):
+def test_testing_in_bfloat16_changes_little(config):
     model = untrained(config)
     masks, boxes = masks_and_boxes(model)
     with torch.autocast('cpu', torch.bfloat16):
@@ -77,7 +77,7 @@ def test_testing_in_bfloat16_gives_nearly_the_same(config):
     assert overlaps.median() > 0.8
 
 
-def test_channels_last_changes_nothing_but_the_order(config):
+def test_channels_last_changes_only_the_memory_format(config):
     model = untrained(config)
     weights = copy.deepcopy(model.state_dict())
     masks, boxes = masks_and_boxes(model)
@@ -98,7 +98,7 @@ def test_channels_last_changes_nothing_but_the_order(config):
 def test_the_mask_head_compiles(config):
     model = untrained(config)
     masks, boxes = masks_and_boxes(model)
-    # Without generating code, and without the backbone, which take minutes.
+    # Generating code, and compiling the backbone too, would take minutes.
     head = model.mask_head
     head.forward = torch.compile(head.forward, backend='eager')
     again, same = masks_and_boxes(model)

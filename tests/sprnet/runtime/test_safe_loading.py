@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.runner.checkpoint import _load_checkpoint
+from mmengine.runner import CheckpointLoader
 
 from projects.sprnet.runtime.safe_loading import history_statistic
 
@@ -29,12 +29,12 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path, call):
     with pytest.raises(pickle.UnpicklingError):
         torch.load(file, map_location='cpu', **call)
     with pytest.raises(pickle.UnpicklingError):
-        _load_checkpoint(str(file), map_location='cpu')
+        CheckpointLoader.load_checkpoint(str(file), 'cpu')
     assert not trap.exists()
 
 
 class Getattr:
-    """Asks for an attribute, as the history's pickle does."""
+    """Pickled as a call of getattr, as a history is."""
 
     def __init__(self, owner, name):
         self.call = owner, name
@@ -52,9 +52,7 @@ class Getattr:
         (torch.Tensor, '__reduce_ex__'),
     ],
 )
-def test_getattr_gives_nothing_but_the_historys_statistics(
-    tmp_path, owner, name
-):
+def test_getattr_returns_only_statistics_of_the_history(tmp_path, owner, name):
     with pytest.raises(pickle.UnpicklingError, match='asks for'):
         history_statistic(owner, name)
     file = tmp_path / 'probe.pth'
@@ -63,16 +61,16 @@ def test_getattr_gives_nothing_but_the_historys_statistics(
         torch.load(file)
 
 
-def test_mmengines_history_survives(tmp_path):
-    hub = MessageHub.get_instance('test_mmengines_history_survives')
+def test_mmengines_history_loads(tmp_path):
+    hub = MessageHub.get_instance('test_mmengines_history_loads')
     for value in (0.5, 0.25):
         hub.update_scalar('train/loss', value)
     hub.update_scalar('train/np', np.float32(3))
     hub.update_info('iter', 7)
     file = tmp_path / 'good.pth'
     torch.save(dict(state_dict={}, message_hub=hub.state_dict()), file)
-    for _ in range(2):  # the first load must not spend the permission
-        loaded = _load_checkpoint(str(file), map_location='cpu')
+    for _ in range(2):  # the first load must not use up the permission
+        loaded = CheckpointLoader.load_checkpoint(str(file), 'cpu')
     history = loaded['message_hub']['log_scalars']['train/loss']
     assert history.mean() == 0.375
     assert history.statistics('min') == 0.25
