@@ -1,10 +1,10 @@
 # make demo | make test | make soak | make lint | make setup
 #
-#   STACK=onedl            the maintained forks instead of OpenMMLab's releases
-#   PYTHON=/path/to/python the Python to make the environment with
-#   VENV=                  (empty) make none, use PYTHON as it is
-#   TESTS="tests/tools -k resume"   what `make test` runs
-#   WORKERS=2              processes that share the tests
+#   STACK=onedl                     use the maintained forks of OpenMMLab's stack
+#   PYTHON=/path/to/python          make the virtual environment with this Python
+#   VENV=                           (empty) make none and use PYTHON as it is
+#   TESTS="tests/tools -k resume"   arguments of pytest for `make test`
+#   WORKERS=2                       processes of `make test`
 
 PYTHON ?= python3
 STACK ?= stock

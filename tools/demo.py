@@ -1,10 +1,10 @@
-"""SPRNet from nothing: make the shapes data set, check, train, test, draw.
+"""Make the shapes data set, then check it, train, test and draw.
 
-First the paper's network, then, on its detector, masks that are read where
-the boxes are.
+The paper's network is trained first. Then masks that are read at the box are
+trained on its frozen detector.
 
-Run by `make demo`. What is already there is not made again, and a training
-that was stopped goes on from its last epoch.
+`make demo` runs this command. It skips data that already exists and resumes a
+stopped training from its last epoch.
 """
 
 import argparse
@@ -22,40 +22,60 @@ COCO_CONFIG = 'configs/sprnet/sprnet_r50_gfpn_1x_coco.py'
 
 
 def run(*command: object) -> None:
-    """Run one of this repository's tools, and say how."""
+    """Print and run a command of this repository."""
     words = [os.path.relpath(sys.executable), *map(str, command)]
     print('\n$', *words, flush=True)
     done = subprocess.run([sys.executable, *words[1:]])
     if done.returncode:
-        sys.exit(f'demo.py: stopped, as {command[0]} failed')
+        sys.exit(f'demo.py: stopped because {command[0]} failed')
 
 
-def trained(config: str, folder: Path, *options: object) -> Path:
-    """The last checkpoint of a training, which goes on where it stopped."""
+def train(config: str, folder: Path, *options: object) -> Path:
+    """Train, or resume a training; return its last checkpoint."""
     last = folder / 'last_checkpoint'
     resume = ['--resume'] if last.exists() else []
     run('tools/train.py', config, '--work-dir', folder, *resume, *options)
     return Path(last.read_text())
 
 
-def tested(
-    config: str, checkpoint: Path, out: Path, *options: object
+def test(
+    config: str, checkpoint: Path, folder: Path, *options: object
 ) -> dict[str, float]:
-    """The figures of a model, by tools/test.py."""
-    run('tools/test.py', config, checkpoint, '--work-dir', out, *options)
-    latest = max(out.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
+    """Measure a model with tools/test.py."""
+    run('tools/test.py', config, checkpoint, '--work-dir', folder, *options)
+    latest = max(folder.glob('*/*.json'), key=lambda p: p.stat().st_mtime)
     return json.loads(latest.read_text())
 
 
-def row(title: str, measured: dict[str, float]) -> str:
-    """A line of boxes' and masks' AP, AP50 and AP75."""
+def ap_row(title: str, figures: dict[str, float]) -> str:
+    """Format the AP, AP50 and AP75 of boxes and of masks as a line."""
     cells = [f'  {title:27}']
     for kind in ('bbox', 'segm'):
         names = [f'coco/{kind}_mAP{part}' for part in ('', '_50', '_75')]
-        if names[0] not in measured:
-            sys.exit('  nothing was detected; was it trained long enough?')
-        cells += [f'{measured[name]:7.3f}' for name in names] + ['  ']
+        if names[0] not in figures:
+            sys.exit('demo.py: nothing was detected; train for more epochs')
+        cells += [f'{figures[name]:7.3f}' for name in names] + ['  ']
     return ''.join(cells).rstrip()
+
+
+def print_files(work_dir: Path, checkpoints: list[Path]) -> None:
+    """Print what was written, and commands to go on with."""
+    logs = [p for p in work_dir.glob('*/*.log') if p.parent.name[0].isdigit()]
+    log = max(logs, key=lambda p: p.stat().st_mtime)
+    paper, box = map(os.path.relpath, checkpoints)
+    python = os.path.relpath(sys.executable)
+    print(f"""
+checkpoints {paper} and {box}
+log         {os.path.relpath(log)}
+pictures    {os.path.relpath(work_dir / 'pictures')}/
+            (the paper's masks, masks read at the box, ground truth)
+
+Next:
+  {python} tools/train.py {COCO_CONFIG} --cfg-options data_root=COCO_FOLDER
+  {python} tools/test.py {BOX_CONFIG} {box}
+  {python} tools/predict.py {BOX_CONFIG} {box} IMAGE
+  {python} tools/explorer.py
+  {python} tools/export.py""")
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,19 +84,19 @@ def parse_args() -> argparse.Namespace:
         '--data',
         type=Path,
         default=Path('data/shapes'),
-        help='folder of the shapes (data/shapes)',
+        help='folder of the shapes, made if it is missing (data/shapes)',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
-        help='folder of checkpoints, logs and pictures (work_dirs/demo)',
+        help='folder for checkpoints, logs and pictures (work_dirs/demo)',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
-        help='options of the config, as for train.py',
+        help='options for both configs, as for train.py',
     )
     return parser.parse_args()
 
@@ -89,47 +109,22 @@ def main() -> None:
     if not data.exists():
         run('tools/make_shapes.py', data)
     run('tools/check_dataset.py', CONFIG, *options)
-    checkpoint = trained(CONFIG, work_dir, *options)
-    box_checkpoint = trained(
-        BOX_CONFIG, work_dir / 'box', *options, f'load_from={checkpoint}'
-    )
-    models = (CONFIG, checkpoint), (BOX_CONFIG, box_checkpoint)
-    paper, box = (
-        tested(*model, work_dir / 'test' / name, *options)
-        for model, name in zip(models, ('paper', 'box'))
-    )
-    pictures = work_dir / 'pictures'
-    run(
-        'tools/compare.py',
-        *models[0],
-        *models[1],
-        '--out-dir',
-        pictures,
-        *options,
-    )
+    paper = train(CONFIG, work_dir, *options)
+    box = train(BOX_CONFIG, work_dir / 'box', *options, f'load_from={paper}')
+    tests = work_dir / 'test'
+    paper_figures = test(CONFIG, paper, tests / 'paper', *options)
+    box_figures = test(BOX_CONFIG, box, tests / 'box', *options)
+    models = [CONFIG, paper, BOX_CONFIG, box]
+    pictures = ['--out-dir', work_dir / 'pictures']
+    run('tools/compare.py', *models, *pictures, *options)
 
-    print('\nOn the held-out shapes:')
+    print('\nOn the validation set of the shapes:')
     print(
         f'  {"":27}{"box AP   AP50   AP75":>21}{"mask AP   AP50   AP75":>24}'
     )
-    print(row("the paper's SPRNet", paper))
-    print(row('masks read where boxes are', box))
-    logs = [p for p in work_dir.glob('*/*.log') if p.parent.name[0].isdigit()]
-    log = max(logs, key=lambda p: p.stat().st_mtime)
-    checkpoint = os.path.relpath(checkpoint)
-    box_checkpoint = os.path.relpath(box_checkpoint)
-    python = os.path.relpath(sys.executable)
-    print(f"""
-checkpoints {checkpoint} and {box_checkpoint}
-log         {os.path.relpath(log)}
-pictures    {os.path.relpath(pictures)}/ (the paper's, read at the box, truth)
-
-Next:
-  {python} tools/train.py {COCO_CONFIG} --cfg-options data_root=COCO_FOLDER
-  {python} tools/test.py {BOX_CONFIG} {box_checkpoint}
-  {python} tools/predict.py {BOX_CONFIG} {box_checkpoint} IMAGE
-  {python} tools/explorer.py
-  {python} tools/export.py""")
+    print(ap_row("the paper's SPRNet", paper_figures))
+    print(ap_row('masks read at the box', box_figures))
+    print_files(work_dir, [paper, box])
 
 
 if __name__ == '__main__':

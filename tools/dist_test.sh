@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Test on several GPUs, or CPU ranks where there is no GPU:
+# Test on several GPUs, or on CPU processes if there is no GPU:
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]
-# On several nodes as dist_train.sh.
+# dist_train.sh shows how to use several nodes.
 set -eu
 if [ $# -lt 3 ]; then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [options of test.py]" >&2

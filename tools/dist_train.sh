@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train on several GPUs, or CPU ranks where there is no GPU:
+# Train on several GPUs, or on CPU processes if there is no GPU:
 #   tools/dist_train.sh CONFIG GPUS [options of train.py]
-# On several nodes, on each with its own NODE_RANK:
+# For several nodes, run it on each node with its own NODE_RANK:
 #   NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_train.sh CONFIG GPUS
 set -eu
 if [ $# -lt 2 ]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Start ranks of a tool with torch's launcher: launch.sh RANKS SCRIPT ARGUMENTS
-# NNODES, NODE_RANK, MASTER_ADDR, PORT and PYTHON come from the environment.
+# Start the ranks of a tool on this node with torch.distributed.run:
+#   tools/launch.sh RANKS SCRIPT ARGUMENTS...
+# Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, PYTHON.
 set -eu
 ranks=$1 script=$2
 shift 2

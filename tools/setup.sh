@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a virtual environment with what a requirements file pins:
+# Make a virtual environment with the packages of a requirements file:
 #   tools/setup.sh PYTHON VENV REQUIREMENTS
-# Done once: a second run ends at once, an interrupted one goes on.
+# A second run has nothing to do; an interrupted one continues.
 set -eu
 
 python=$1 venv=$2 requirements=$3
@@ -16,24 +16,24 @@ stamp=$venv/.ready
 wanted=$(cat requirements-build.txt requirements-tools.txt "$requirements" | cksum)
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
-# What would otherwise fail after minutes, with a page of errors.
+# Check first what would otherwise fail after minutes with a page of errors.
 command -v "$python" >/dev/null ||
-    fail "no $python here; install Python 3.10 to 3.12 or name one: PYTHON=/path/to/python"
+    fail "$python was not found; install Python 3.10 to 3.12 or set PYTHON=/path/to/python"
 "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' ||
-    fail "$python is $("$python" -V); the pinned packages need Python 3.10 to 3.12: PYTHON=/path/to/python"
+    fail "$python is $("$python" -V); the pinned packages need Python 3.10 to 3.12, set PYTHON=/path/to/python"
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     fail "$python cannot make virtual environments; install its venv package (Debian: python3-venv)"
 command -v "${CXX:-c++}" >/dev/null ||
-    fail "no C++ compiler ${CXX:-c++} to build mmcv's operators with; install one (Debian: g++)"
+    fail "the C++ compiler ${CXX:-c++}, which builds mmcv's operators, was not found; install one (Debian: g++)"
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -f "$headers/Python.h" ] ||
-    fail "no Python.h in $headers to build mmcv's operators with; install Python's headers (Debian: python3-dev)"
+    fail "$headers has no Python.h, which building mmcv's operators needs; install Python's headers (Debian: python3-dev)"
 mkdir -p "$venv"
 free=$(df -Pk "$venv" | awk 'NR == 2 { print int($4 / 1048576) }')
 [ "$free" -ge 8 ] || [ -x "$venv/bin/python" ] ||
-    fail "$free GiB free where $venv is; the packages need up to 8 GiB"
+    fail "the disk of $venv has $free GiB free and the packages need up to 8 GiB; free some or set VENV=/path"
 
-step() { # step DESCRIPTION COMMAND...: output to the log, a sign of life here
+step() { # step DESCRIPTION COMMAND...: log the command's output, show progress
     local what=$1 started=$SECONDS files
     shift
     "$@" >>"$log" 2>&1 &
@@ -41,7 +41,7 @@ step() { # step DESCRIPTION COMMAND...: output to the log, a sign of life here
     trap 'kill $job 2>/dev/null' EXIT
     while kill -0 $job 2>/dev/null; do
         files=$(grep -oE '^ *\[[0-9]+/[0-9]+\]' "$log" | tail -n 1 | tr -d ' ')
-        # A terminal shows one line that moves, a log one line a minute.
+        # A terminal gets one line that is updated, a file one line a minute.
         if [ -t 1 ]; then
             printf '\r  %s %s %ds ' "$what" "$files" $((SECONDS - started))
         elif [ $(((SECONDS - started) % 60)) -eq 0 ]; then
@@ -59,16 +59,16 @@ step() { # step DESCRIPTION COMMAND...: output to the log, a sign of life here
 }
 
 pip() {
-    # The log counts from here, so that a failure's reason is this step's.
+    # Empty the log, so that explain() finds only the errors of this step.
     : >"$log"
     PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install "$@"
 }
 
-explain() { # explain DEFAULT: the sentence for what the log shows
+explain() { # explain DEFAULT: fail with the cause that the log shows, or DEFAULT
     if grep -q 'No space left on device' "$log"; then
         fail "the disk is full; free some GiB and run again (log: $log)"
     elif grep -qE 'NewConnectionError|Failed to establish|name resolution|Connection refused|ReadTimeout' "$log"; then
-        fail "no package index could be reached; check the network or pip's settings and run again (log: $log)"
+        fail "pip could not reach the package index; check the network or pip's settings and run again (log: $log)"
     elif grep -qE 'No matching distribution|Could not find a version' "$log"; then
         fail "$(grep -m 1 'No matching distribution' "$log" || true) (log: $log)"
     fi
@@ -82,18 +82,18 @@ step "torch and build tools" pip -r requirements-build.txt ||
     explain "torch could not be installed"
 
 if ! "$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null; then
-    echo "setup: mmcv comes as source and compiles its operators against the
-  torch just installed: about 15 minutes on 2 cores, once for this machine"
+    echo "setup: mmcv is compiled against the installed torch, once: about 15 minutes
+  on 2 cores"
 fi
 MAX_JOBS=${MAX_JOBS:-$("$venv/bin/python" -c 'import os, psutil
 print(max(1, min(os.cpu_count(), psutil.virtual_memory().total // 2**31)))')}
 export MAX_JOBS MMCV_WITH_OPS=1 CFLAGS="${CFLAGS:--g0}"
 hint=
 [ "$requirements" = requirements.txt ] &&
-    hint="; on new compilers or CUDA try the maintained forks: STACK=onedl"
+    hint="; with a new compiler or CUDA, try the maintained forks: STACK=onedl"
 step "mmcv, mmengine, mmdet" \
     pip -v --no-build-isolation -r "$requirements" ||
-    explain "mmcv or what belongs to it could not be built$hint"
+    explain "mmcv, mmengine or mmdet could not be installed$hint"
 "$venv/bin/python" -c 'import mmcv.ops, mmdet' >>"$log" 2>&1 ||
     fail "mmcv is installed but does not load$hint (log: $log)"
 echo "$wanted" >"$stamp"

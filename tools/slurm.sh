@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Start a tool's ranks under Slurm: slurm.sh PARTITION JOB SCRIPT ARGUMENTS
+# Start the ranks of a tool under Slurm:
+#   tools/slurm.sh PARTITION JOB_NAME SCRIPT ARGUMENTS...
+# Environment: GPUS, GPUS_PER_NODE, CPUS_PER_TASK, SRUN_ARGS, PYTHON.
 set -eu
 partition=$1 job=$2 script=$3
 shift 3
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
-# SRUN_ARGS is a list of options, so it is split here on purpose.
+# SRUN_ARGS is unquoted because it may hold several options.
 # shellcheck disable=SC2086
 exec srun --partition="$partition" \
     --job-name="$job" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Test under Slurm:
 #   GPUS=8 tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options]
-# The environment as for slurm_train.sh.
+# slurm.sh lists the environment variables.
 set -eu
 if [ $# -lt 4 ]; then
     echo "usage: $0 PARTITION JOB_NAME CONFIG CHECKPOINT [options]" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train under Slurm:
 #   GPUS=16 tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options]
-# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS come from the environment.
+# slurm.sh lists the environment variables.
 set -eu
 if [ $# -lt 4 ]; then
     echo "usage: $0 PARTITION JOB_NAME CONFIG WORK_DIR [options]" >&2

@@ -25,7 +25,8 @@ train, test = (
 )
 INIT = 'model.backbone.init_cfg'
 RUN = ['--work-dir', '.']
-# The arguments after the config, and the config's options where it has some
+# The tool, its arguments after the config, and config options, None where the
+# tool takes none
 ENTRIES = {
     'resume': (train, ['--resume', 'bad.pth', *RUN], []),
     'load_from': (train, RUN, ['load_from=bad.pth']),
@@ -50,7 +51,7 @@ NEEDS = dict(explorer=['gradio'], export=['onnxscript', 'onnxruntime'])
 
 
 class Payload:
-    """Makes a folder when a careless reader unpickles it."""
+    """Makes a folder if it is unpickled without weights-only loading."""
 
     def __reduce__(self):
         return os.mkdir, (os.path.abspath('trap'),)
@@ -65,7 +66,7 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def folder(good, shapes, tmp_path, monkeypatch):
-    """Current, with a hostile checkpoint, which a run would resume from."""
+    """The working directory, where a run would resume from bad.pth."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(good, tmp_path)
     shutil.copy(next((shapes / 'val2017').glob('*.jpg')), 'image.jpg')
@@ -76,7 +77,7 @@ def folder(good, shapes, tmp_path, monkeypatch):
 
 
 def call(monkeypatch, tool, *argv):
-    """Run a tool's main() to its complaint."""
+    """Run a tool's main(); returns the message it ends with."""
     monkeypatch.setattr(sys, 'argv', [tool.__file__, *map(str, argv)])
     with pytest.raises(SystemExit) as end:
         tool.main()
@@ -90,31 +91,31 @@ def test_refused(entry, folder, shapes, monkeypatch):
     tool, arguments, options = ENTRIES[entry]
     if options is not None:
         options = ['--cfg-options', f'data_root={shapes}', *options]
-    said = call(monkeypatch, tool, SHAPES_CONFIG, *arguments, *(options or []))
+    end = call(monkeypatch, tool, SHAPES_CONFIG, *arguments, *(options or []))
     name = Path(tool.__file__).name
-    assert said.startswith(f'{name}: the checkpoint was refused')
-    assert '\n' not in said
+    assert end.startswith(f'{name}: the checkpoint was refused')
+    assert '\n' not in end
 
 
 def test_refused_in_the_demo(folder, shapes, monkeypatch):
-    """Whose training is train.py, run here, once the data was checked."""
-    said = []
+    """demo.py starts train.py, which is run in this process here."""
+    messages = []
 
     def run(command):
         if Path(command[1]).name == 'train.py':
-            said.append(call(monkeypatch, train, *command[2:]))
-        return SimpleNamespace(returncode=len(said))
+            messages.append(call(monkeypatch, train, *command[2:]))
+        return SimpleNamespace(returncode=len(messages))
 
     monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=run))
     end = call(monkeypatch, demo, '--data', shapes, '--work-dir', folder)
-    assert end == 'demo.py: stopped, as tools/train.py failed'
-    assert said[0].startswith('train.py: the checkpoint was refused')
+    assert end == 'demo.py: stopped because tools/train.py failed'
+    assert messages[0].startswith('train.py: the checkpoint was refused')
 
 
 @pytest.mark.parametrize('share', [0, 0.01, 0.5, 0.999])
 def test_a_damaged_checkpoint_is_named(share, folder, shapes, monkeypatch):
-    whole = Path('good.pth').read_bytes()
-    Path('bad.pth').write_bytes(whole[: int(len(whole) * share)])
-    said = call(monkeypatch, predict, SHAPES_CONFIG, 'bad.pth', 'image.jpg')
-    assert said.startswith('predict.py: the checkpoint was refused')
-    assert 'bad.pth' in said and '\n' not in said
+    content = Path('good.pth').read_bytes()
+    Path('bad.pth').write_bytes(content[: int(len(content) * share)])
+    end = call(monkeypatch, predict, SHAPES_CONFIG, 'bad.pth', 'image.jpg')
+    assert end.startswith('predict.py: the checkpoint was refused')
+    assert 'bad.pth' in end and '\n' not in end

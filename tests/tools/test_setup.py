@@ -1,4 +1,4 @@
-"""The sentences of `make setup`, with stand-ins for what it calls."""
+"""Messages of `make setup`, with stand-ins for the programs that it runs."""
 
 import os
 import shlex
@@ -27,7 +27,7 @@ def script(path, *lines):
     return path
 
 
-def test_done_once(tmp_path):
+def test_a_second_run_does_nothing(tmp_path):
     wanted = subprocess.run(
         'cat requirements-build.txt requirements-tools.txt requirements.txt '
         '| cksum',
@@ -46,12 +46,12 @@ def test_done_once(tmp_path):
 @pytest.mark.parametrize(
     'python,environment,sentence',
     [
-        ('no-such-python', {}, 'no no-such-python here; install Python 3.10'),
-        (sys.executable, {'CXX': 'no-such-c++'}, 'no C++ compiler no-such'),
+        ('no-such-python', {}, 'no-such-python was not found; install Python 3.10'),
+        (sys.executable, {'CXX': 'no-such-c++'}, 'C++ compiler no-such-c++'),
     ],
     ids=['python', 'compiler'],
 )
-def test_what_is_missing_is_named(tmp_path, python, environment, sentence):
+def test_a_missing_program_is_named(tmp_path, python, environment, sentence):
     done = setup(python, tmp_path / 'venv', **environment)
     assert done.returncode == 1
     assert sentence in done.stderr and len(done.stderr.splitlines()) == 1
@@ -64,7 +64,7 @@ def test_what_is_missing_is_named(tmp_path, python, environment, sentence):
         ('*ensurepip*', 'python3-venv'),
     ],
 )
-def test_an_unfit_python_is_named(tmp_path, refused, sentence):
+def test_an_unusable_python_is_named(tmp_path, refused, sentence):
     python = script(
         tmp_path / 'python',
         f'case "$2" in {refused}) exit 1;; esac',
@@ -85,7 +85,7 @@ def test_an_unfit_python_is_named(tmp_path, refused, sentence):
         (
             'NewConnectionError: Failed to establish a new connection',
             'requirements.txt',
-            'no package index could be reached',
+            'could not reach the package index',
         ),
         (
             'ERROR: No matching distribution found for torch',
@@ -93,7 +93,7 @@ def test_an_unfit_python_is_named(tmp_path, refused, sentence):
             'No matching distribution found for torch',
         ),
         ('error: nvcc', 'requirements.txt', 'STACK=onedl'),
-        ('error: nvcc', 'requirements-onedl.txt', 'could not be built (log'),
+        ('error: nvcc', 'requirements-onedl.txt', 'could not be installed (log'),
     ],
 )
 def test_a_failed_installation_is_explained(
