@@ -11,13 +11,13 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from shapes_data.scenes import CLASSES
-from support.commands import (
+from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
+from support.in_process import (
     complaint,
     is_picture,
     run_command,
     save_checkpoint,
 )
-from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
 
 FPN_CONFIG = CONFIGS / 'sprnet_r18_fpn_shapes.py'
 

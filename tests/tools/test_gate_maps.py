@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from common import gates
 from common.configs import load_config, load_model
-from support.commands import (
+from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
+from support.in_process import (
     complaint,
     is_picture,
     run_command,
     save_checkpoint,
     val_images,
 )
-from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
 
 from projects.sprnet.gfpn import GATE_FUNCTIONS, Gate, GateFunction
 

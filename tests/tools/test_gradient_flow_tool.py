@@ -1,8 +1,8 @@
 """tools/gradient_flow.py on two small detectors."""
 
 import gradient_flow
-from support.commands import complaint, is_picture, run_command
 from support.helpers import CONFIGS, SHAPES_CONFIG
+from support.in_process import complaint, is_picture, run_command
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 

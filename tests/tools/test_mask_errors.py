@@ -1,22 +1,27 @@
+"""tools/mask_errors.py: true shapes and boxes, and the masks as tested."""
+
 import copy
 
+import mask_errors
 import numpy as np
 import pytest
 import torch
-from mask_errors import main, match, shapes_and_frames
+from mask_errors import match, predict, shapes_and_frames
 from mmengine.structures import InstanceData
-from support.helpers import SHAPES_CONFIG, build_model, sample
+from support.helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
+from support.in_process import complaint, run_command, save_checkpoint
 
+from projects.sprnet import SPRHead
 from projects.sprnet.pasting import paste_masks
 
 # Two ellipses of class 1 and a third of class 2
 GT = sample(
     [[10, 10, 50, 60], [60, 20, 120, 50], [20, 70, 60, 110]], [1, 1, 2]
 )
-FOUND = InstanceData(
+DETECTED = InstanceData(
     bboxes=torch.tensor(
         [
-            [62.0, 18, 122, 52],  # the second, a bit off
+            [62.0, 18, 122, 52],  # the second, slightly off
             [10, 10, 50, 60],  # the first's box, of another class
             [24, 74, 64, 114],  # the third, shifted
             [0, 0, 8, 8],  # nothing
@@ -26,19 +31,35 @@ FOUND = InstanceData(
 )
 
 
-def test_a_detection_is_of_the_object_of_its_class_that_it_overlaps():
-    matched, index = match(FOUND, GT.gt_instances)
-    assert matched.tolist() == [0, 2] and index.tolist() == [1, 2]
-    matched, index = match(FOUND, sample([], []).gt_instances)
-    assert len(matched) == len(index) == 0
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """Weights with which the classes' scores differ."""
+    model = build_model()
+    torch.nn.init.normal_(model.bbox_head.retina_cls.bias, std=2)
+    folder = tmp_path_factory.mktemp('checkpoint')
+    return save_checkpoint(model, folder / 'untrained.pth')
+
+
+def test_detections_match_the_object_of_their_class_that_they_overlap():
+    matched, objects = match(DETECTED, GT.gt_instances)
+    assert matched.tolist() == [0, 2] and objects.tolist() == [1, 2]
+    matched, objects = match(DETECTED, sample([], []).gt_instances)
+    assert len(matched) == len(objects) == 0
+
+
+def test_an_object_without_a_mask_matches_nothing():
+    gt = copy.deepcopy(GT.gt_instances)
+    gt.masks.masks[1] = 0
+    matched, objects = match(DETECTED, gt)
+    assert matched.tolist() == [2] and objects.tolist() == [2]
 
 
 @pytest.mark.parametrize('frame', [1.0, 1.2])
 def test_true_shapes_in_true_boxes_are_the_annotated_masks(frame):
     predicted = torch.zeros(4, 32, 32)
     head = build_model(**{'mask_head.frame': frame}).mask_head
-    ways = shapes_and_frames(head, predicted, FOUND, GT.gt_instances)
-    frames = head.frames(FOUND.bboxes)
+    ways = shapes_and_frames(head, predicted, DETECTED, GT.gt_instances)
+    frames = head.frames(DETECTED.bboxes)
     assert torch.equal(ways['as tested'][0], predicted)
     assert torch.equal(ways['as tested'][1], frames)
     assert torch.equal(ways['true shape'][1], frames)
@@ -53,24 +74,40 @@ def test_true_shapes_in_true_boxes_are_the_annotated_masks(frame):
     assert np.array_equal(shifted[4:, 4:], pasted[2][:-4, :-4])
 
 
-def test_an_object_without_a_mask_is_no_detections():
-    gt = copy.deepcopy(GT.gt_instances)
-    gt.masks.masks[1] = 0
-    matched, index = match(FOUND, gt)
-    assert matched.tolist() == [2] and index.tolist() == [2]
+class FullMasks(SPRHead):
+    """Predicts all cells of every mask."""
+
+    def predict_maps(self, *args, **kwargs):
+        maps = super().predict_maps(*args, **kwargs)
+        return [torch.ones_like(per_image) for per_image in maps]
 
 
-def test_prints_a_line_of_each_way(shapes, tmp_path, monkeypatch, capsys):
-    model = build_model()
-    torch.nn.init.normal_(model.bbox_head.retina_cls.bias, std=2)
-    checkpoint = tmp_path / 'untrained.pth'
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
-    words = ['mask_errors.py', SHAPES_CONFIG, checkpoint, '--device', 'cpu']
-    words += ['--cfg-options', f'data_root={shapes}']
-    words += ['test_dataloader.num_workers=0']
-    words += ['test_dataloader.persistent_workers=False']
-    monkeypatch.setattr('sys.argv', [str(word) for word in words])
-    main()
+def test_a_head_that_overrides_its_maps_is_honoured():
+    model = build_model(**{'test_cfg.score_thr': 0.0}).eval()
+    model.mask_head.__class__ = FullMasks
+    batch = dict(
+        inputs=[torch.zeros(3, 128, 128, dtype=torch.uint8)],
+        data_samples=[copy.deepcopy(GT)],
+    )
+    (image,), (shapes,) = predict(model, batch)
+    assert len(shapes) == len(image.pred_instances) > 0
+    assert (shapes == 1).all()
+
+
+def test_prints_a_row_for_each_way(checkpoint, shapes, capsys):
+    run_command(
+        mask_errors,
+        *(SHAPES_CONFIG, checkpoint, '--device', 'cpu'),
+        *('--cfg-options', f'data_root={shapes}'),
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+    )
     table = capsys.readouterr().out.split('masks  ')[-1]
     for way in ('(boxes)', 'as tested', 'true shape', 'true box', 'both true'):
         assert way in table
+
+
+def test_a_model_without_an_spr_head_ends_in_one_sentence(checkpoint):
+    retinanet = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
+    sentence = complaint(mask_errors, retinanet, checkpoint)
+    assert 'RetinaNet has no mask head of type SPRHead' in sentence

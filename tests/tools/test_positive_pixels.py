@@ -3,7 +3,6 @@
 import numpy as np
 import positive_pixels
 import torch
-from support.commands import complaint, is_picture, run_command
 from support.helpers import (
     BOX_CONFIG,
     CONFIGS,
@@ -11,6 +10,7 @@ from support.helpers import (
     build_model,
     sample,
 )
+from support.in_process import complaint, is_picture, run_command
 
 from projects.sprnet import pixels
 

@@ -1,7 +1,6 @@
-"""tools/predict.py, and the DetInferencer below it, on our configs."""
+"""tools/predict.py, and the DetInferencer that it uses, on our configs."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -9,24 +8,31 @@ import mmcv
 import numpy as np
 import predict
 import pytest
-import torch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from PIL import Image
 from prediction.coco_results import CocoResults
+from prediction.inputs import Item
+from prediction.pictures import write_video
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from shapes_data.scenes import CLASSES
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
+from support.in_process import (
+    complaint,
+    run_command,
+    save_checkpoint,
+    val_images,
+)
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 DETECTIONS = 5  # of every image, whatever they score
 
 
 def untrained(folder, config):
-    """A config that always detects something, and a checkpoint of it."""
-    own = folder / f'always_{config.name}'
-    own.write_text(
+    """A small config that always detects something, and its checkpoint."""
+    small = folder / f'always_{config.name}'
+    small.write_text(
         f'_base_ = {str(config)!r}\n'
         'model = dict(\n'
         '    backbone=dict(base_channels=8),\n'
@@ -34,15 +40,9 @@ def untrained(folder, config):
         f'    test_cfg=dict(score_thr=0.0, max_per_img={DETECTIONS}),\n'
         ')\n'
     )
-    checkpoint = own.with_suffix('.pth')
-    torch.save(
-        dict(
-            state_dict=build_model(own).state_dict(),
-            meta=dict(dataset_meta=dict(classes=CLASSES)),
-        ),
-        checkpoint,
+    return small, save_checkpoint(
+        build_model(small), small.with_suffix('.pth')
     )
-    return own, checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -56,36 +56,21 @@ def inferencer(model):
     return DetInferencer(model=config, weights=checkpoint, device='cpu')
 
 
-def images(shapes):
-    return sorted((shapes / 'val2017').glob('*.jpg'))
-
-
-def call(monkeypatch, *arguments):
-    """The sentence that the tool ends in, None after success."""
-    argv = ['predict.py', '--device', 'cpu', *map(str, arguments)]
-    monkeypatch.setattr(sys, 'argv', argv)
-    try:
-        predict.main()
-    except SystemExit as end:
-        return end.code
-    return None
-
-
 def masks_of(prediction):
     return [coco_mask.decode(mask) for mask in prediction['masks']]
 
 
-def assert_close(found, expected):
-    """Two of DetInferencer's predictions, but for rounding."""
-    assert found['labels'] == expected['labels']
+def assert_close(prediction, expected):
+    """Two of DetInferencer's predictions are equal but for rounding."""
+    assert prediction['labels'] == expected['labels']
     for key in ('scores', 'bboxes'):
-        np.testing.assert_allclose(found[key], expected[key], atol=1e-3)
-    for one, other in zip(masks_of(found), masks_of(expected)):
-        assert (one != other).mean() < 1e-3
+        np.testing.assert_allclose(prediction[key], expected[key], atol=1e-3)
+    for mask, expected_mask in zip(masks_of(prediction), masks_of(expected)):
+        assert (mask != expected_mask).mean() < 1e-3
 
 
 def kinds_of_files(picture, folder):
-    """One picture as every kind of file that photographs come as."""
+    """Write a picture in every file format that photographs have."""
     folder.mkdir(parents=True)
     turned = picture.getexif()
     turned[0x0112] = 6
@@ -119,44 +104,33 @@ def frames_of(file):
 
 @pytest.fixture(scope='module')
 def run(model, shapes, tmp_path_factory):
-    """A run over all that there is, its inputs and results."""
-    place = tmp_path_factory.mktemp('run')
-    inputs, out = place / 'inputs', place / 'out'
-    first, second = images(shapes)[:2]
+    """A run over all kinds of input: its folders and its last sentence."""
+    folder = tmp_path_factory.mktemp('run')
+    inputs, out = folder / 'inputs', folder / 'out'
+    first, second = val_images(shapes)[:2]
     kinds_of_files(Image.open(first), inputs / 'kinds')
-    for folder in ('a', 'b'):
-        (inputs / folder).mkdir()
-        (inputs / folder / 'same.jpg').write_bytes(first.read_bytes())
+    for name in ('a', 'b'):
+        (inputs / name).mkdir()
+        (inputs / name / 'same.jpg').write_bytes(first.read_bytes())
     (inputs / 'b' / 'same.png').write_bytes(second.read_bytes())
-    (inputs / 'b' / 'notes.txt').write_text('passed over')
+    (inputs / 'b' / 'notes.txt').write_text('ignored')
     (inputs / 'b' / 'text.jpg').write_text('no image')
     (inputs / 'b' / 'empty.png').write_text('')
     cv2.imwrite(str(inputs / 'b' / 'thin.png'), np.zeros((1, 9000, 3)))
     write_clip(
-        inputs / 'clip.avi', [cv2.imread(str(f)) for f in images(shapes)]
+        inputs / 'clip.avi', [cv2.imread(str(f)) for f in val_images(shapes)]
     )
     (inputs / 'broken.mp4').write_text('no video')
-    with pytest.MonkeyPatch.context() as patch:
-        said = call(
-            patch,
-            *model,
-            inputs / 'a',
-            inputs / 'b',
-            f'{inputs}/kinds/*.*',
-            inputs / 'kinds' / 'RGB.jfif',
-            inputs / 'a' / 'same.jpg',
-            inputs / 'clip.avi',
-            inputs / 'broken.mp4',
-            '--batch-size',
-            2,
-            '--score-thr',
-            0,
-            '--out-dir',
-            out,
-            '--contact-sheet',
-            place / 'sheet.png',
-        )
-    return inputs, out, said
+    sentence = complaint(
+        predict,
+        *(*model, '--device', 'cpu'),
+        *(inputs / 'a', inputs / 'b', f'{inputs}/kinds/*.*'),
+        *(inputs / 'kinds' / 'RGB.jfif', inputs / 'a' / 'same.jpg'),
+        *(inputs / 'clip.avi', inputs / 'broken.mp4'),
+        *('--batch-size', 2, '--score-thr', 0, '--out-dir', out),
+        *('--contact-sheet', folder / 'sheet.png'),
+    )
+    return inputs, out, sentence
 
 
 PICTURES = {
@@ -174,12 +148,11 @@ PICTURES = {
 NOT_COLOURED = ('.pgm', '.jfif')
 
 
-def test_what_cannot_be_read_is_named_at_the_end(run):
-    inputs, _, said = run
+def test_unreadable_files_are_named_at_the_end(run):
+    inputs, _, sentence = run
     bad = ['b/empty.png', 'b/text.jpg', 'b/thin.png', 'broken.mp4']
-    assert said == 'predict.py: cannot be read: ' + ', '.join(
-        f'{inputs}/{name}' for name in bad
-    )
+    names = ', '.join(f'{inputs}/{name}' for name in bad)
+    assert sentence == f'predict.py: cannot be read: {names}'
 
 
 def test_every_picture_is_drawn_under_its_path(run):
@@ -199,13 +172,12 @@ def test_every_picture_is_drawn_under_its_path(run):
 
 def test_predictions_are_detinferencers(run, inferencer):
     inputs, out, _ = run
-    found = {p for p in (out / 'preds').rglob('*.json')}
     assert {
         str(p.relative_to(out / 'preds').with_suffix(''))
-        for p in found
+        for p in (out / 'preds').rglob('*.json')
         if p.parent.name != 'clip.avi'
     } == set(PICTURES.values())
-    # Alone: of a batch's pictures of other sizes the padding is another.
+    # Only pictures whose batch did not pad them
     for name in ('a/same.jpg', 'kinds/CMYK.tif', 'kinds/deep.png'):
         expected = inferencer(str(inputs / name))['predictions'][0]
         file = out / 'preds' / f'{PICTURES[name]}.json'
@@ -228,7 +200,7 @@ def test_a_video_becomes_a_video_and_a_json_a_frame(run, inferencer):
         assert_close(json.loads(file.read_text()), expected)
 
 
-def test_coco_json_has_it_all_once_more(run):
+def test_coco_json_has_all_predictions(run):
     _, out, _ = run
     coco = COCO(out / 'coco.json')
     assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(
@@ -245,130 +217,119 @@ def test_coco_json_has_it_all_once_more(run):
     assert jsons.keys() == entries.keys()
     for key, file in jsons.items():
         expected = json.loads((out / 'preds' / file).read_text())
-        found = coco.imgToAnns[entries[key]['id']]
-        assert [a['category_id'] - 1 for a in found] == expected['labels']
-        assert [a['score'] for a in found] == expected['scores']
-        corners = np.array([a['bbox'] for a in found])
+        anns = coco.imgToAnns[entries[key]['id']]
+        assert [a['category_id'] - 1 for a in anns] == expected['labels']
+        assert [a['score'] for a in anns] == expected['scores']
+        corners = np.array([a['bbox'] for a in anns])
         corners[:, 2:] += corners[:, :2]
         np.testing.assert_allclose(corners, expected['bboxes'], atol=1e-4)
-        for one, mask in zip(found, masks_of(expected)):
-            assert (coco.annToMask(one) == mask).all()
-            assert one['area'] == mask.sum()
+        for ann, mask in zip(anns, masks_of(expected)):
+            assert (coco.annToMask(ann) == mask).all()
+            assert ann['area'] == mask.sum()
 
 
 def renumbered(shapes, folder):
-    """The shapes' JSON under other ids."""
+    """The shapes' JSON with other ids."""
     file = shapes / 'annotations' / 'instances_val2017.json'
     coco = json.loads(file.read_text())
     for key, part in (('id', 'images'), ('image_id', 'annotations')):
-        for one in coco[part]:
-            one[key] *= 100
+        for entry in coco[part]:
+            entry[key] *= 100
     for key, part in (('id', 'categories'), ('category_id', 'annotations')):
-        for one in coco[part]:
-            one[key] = 50 - one[key]
+        for entry in coco[part]:
+            entry[key] = 50 - entry[key]
     out = folder / 'renumbered.json'
     out.write_text(json.dumps(coco))
     return out
 
 
-def test_ids_of_an_annotation_file(monkeypatch, model, shapes, tmp_path):
+def test_ids_of_an_annotation_file(model, shapes, tmp_path):
     ann_file, out = renumbered(shapes, tmp_path), tmp_path / 'out'
     arguments = '--out-dir', out, '--ann-file', ann_file
-    assert call(monkeypatch, *model, *images(shapes)[1:3], *arguments) is None
+    run_command(predict, *model, *val_images(shapes)[1:3], *arguments)
     truth = COCO(ann_file)
-    found = truth.loadRes(str(out / 'coco.json'))
-    assert {a['image_id'] for a in found.anns.values()} == {200, 300}
+    results = truth.loadRes(str(out / 'coco.json'))
+    assert {a['image_id'] for a in results.anns.values()} == {200, 300}
     for image in (200, 300):
         name = truth.imgs[image]['file_name'].replace('.jpg', '.json')
         expected = json.loads((out / 'preds' / name).read_text())
-        assert [a['category_id'] for a in found.imgToAnns[image]] == [
+        assert [a['category_id'] for a in results.imgToAnns[image]] == [
             49 - label for label in expected['labels']
         ]
 
 
-def test_a_detector_without_masks(monkeypatch, shapes, tmp_path):
+def test_a_detector_without_masks(shapes, tmp_path):
     model = untrained(tmp_path, RETINANET_CONFIG)
-    arguments = images(shapes)[0], '--out-dir', tmp_path / 'out'
-    assert call(monkeypatch, *model, *arguments) is None
-    one, *others = COCO(tmp_path / 'out' / 'coco.json').anns.values()
-    assert len(others) == DETECTIONS - 1 and 'segmentation' not in one
-    assert one['area'] == pytest.approx(one['bbox'][2] * one['bbox'][3])
+    arguments = val_images(shapes)[0], '--out-dir', tmp_path / 'out'
+    run_command(predict, *model, *arguments)
+    anns = COCO(tmp_path / 'out' / 'coco.json').anns
+    assert len(anns) == DETECTIONS and 'segmentation' not in anns[1]
+    _, _, width, height = anns[1]['bbox']
+    assert anns[1]['area'] == pytest.approx(width * height)
 
 
-def test_wrong_input_gets_one_sentence(monkeypatch, model, shapes, tmp_path):
+def test_wrong_input_ends_in_one_sentence(model, shapes, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'clip.mp4').write_text('')
     ann_file = shapes / 'annotations' / 'instances_val2017.json'
     rle = 'model.mask_head.mask_output.type=RLEMasks'
+    video = [tmp_path / 'clip.mp4', '--ann-file', ann_file]
     for arguments, words in (
         (['nowhere.jpg'], 'nowhere.jpg does not exist'),
         (['nowhere/*.jpg'], 'nowhere/*.jpg does not exist'),
         ([tmp_path / 'empty'], f'{tmp_path / "empty"} has no images'),
-        ([tmp_path / 'clip.mp4', '--ann-file', ann_file], 'clip.mp4 is none'),
+        (video, f'--ann-file {ann_file} is for images, but {video[0]}'),
         ([ann_file, '--ann-file', ann_file], f'has no image {ann_file}'),
-        ([ann_file, '--cfg-options', rle], 'RLEMasks cannot be drawn'),
+        ([ann_file, '--cfg-options', rle], f'{rle} cannot be drawn'),
+        ([ann_file, '--score-thr', 2], 'argument --score-thr: 2 '),
+        ([ann_file, '--batch-size', 0], 'argument --batch-size: 0 '),
+        ([ann_file, '--device', 'gpu'], 'argument --device: gpu '),
     ):
         out = ['--out-dir', tmp_path / 'out']
-        said = call(monkeypatch, *model, *arguments, *out)
-        assert said.startswith('predict.py: ')
-        assert words in said and '\n' not in said, said
+        assert words in complaint(predict, *model, *arguments, *out)
 
 
 def test_wrong_annotation_files(shapes, tmp_path):
     out, ann_file = tmp_path / 'coco.json', tmp_path / 'ann.json'
     for content in ('', '[]', '{"images": [{}]}'):
         ann_file.write_text(content)
-        with pytest.raises(ValueError, match='ann.json is no COCO JSON'):
+        with pytest.raises(ValueError, match='ann.json is not a COCO'):
             CocoResults(out, CLASSES, ann_file)
     ann_file = renumbered(shapes, tmp_path)
-    with pytest.raises(ValueError, match='json has no category dog, which'):
+    with pytest.raises(ValueError, match='json has no category dog'):
         CocoResults(out, [*CLASSES, 'dog'], ann_file)
     results = CocoResults(out, CLASSES, ann_file)
-    name = images(shapes)[0].name
+    name = val_images(shapes)[0].name
     assert results.ids_of([Path('a') / name]) == {Path('a') / name: 100}
-    with pytest.raises(ValueError, match='are the same image, 0'):
+    with pytest.raises(ValueError, match='are the same image of'):
         results.ids_of([Path('a') / name, Path('b') / name])
     with pytest.raises(ValueError, match='json has no image a/x.jpg'):
         results.ids_of([Path('a/x.jpg')])
 
 
-@pytest.mark.parametrize(
-    'arguments, words',
-    [
-        (['--score-thr', 2], 'argument --score-thr: 2 is no score in 0..1'),
-        (['--batch-size', 0], 'argument --batch-size: 0 is no number above 0'),
-        (['--device', 'gpu'], 'argument --device: gpu cannot be used here: '),
-    ],
-)
-def test_wrong_options(monkeypatch, model, arguments, words, capsys):
-    assert call(monkeypatch, *model, 'x.jpg', *arguments) == 2
-    assert words in capsys.readouterr().err
-
-
 def test_a_video_that_cannot_be_written_is_named(tmp_path):
     frames = iter([np.zeros((96, 96, 3), np.uint8)])
     with pytest.raises(OSError, match='cannot write .*x.nothing'):
-        predict.write_video(frames, tmp_path / 'x.nothing', 5)
+        write_video(frames, tmp_path / 'x.nothing', 5)
 
 
 def test_no_more_than_a_batch_is_loaded(inferencer):
-    loaded = 0
+    loaded = []
+    picture = np.zeros((96, 96, 3), np.uint8)
 
     def items():
-        nonlocal loaded
-        for _ in range(7):
-            loaded += 1
-            picture = np.zeros((96, 96, 3), np.uint8)
+        for n in range(7):
+            loaded.append(n)
             data = inferencer.pipeline(picture)
-            yield predict.Item(None, {}, None, picture, data)
+            yield Item(None, {}, None, picture, data)
 
-    for done, (_, sample) in enumerate(predict.detect(inferencer, items(), 3)):
+    for n, (_, sample) in enumerate(predict.detect(inferencer, items(), 3)):
         assert isinstance(sample, DetDataSample)
-        assert loaded == min(3 * (done // 3 + 1), 7)
-    assert done == 6
+        assert len(loaded) == min(3 * (n // 3 + 1), 7)
+    assert n == 6
 
 
-def test_an_interrupted_run_leaves_a_whole_json(tmp_path):
+def test_an_interrupted_run_leaves_a_complete_json(tmp_path):
     prediction = dict(bboxes=[(1, 2, 4, 8)], scores=[0.5], labels=[0])
     image = dict(id=1, file_name='x.jpg', height=9, width=9)
     results = CocoResults(tmp_path / 'coco.json', ['thing'], None)
@@ -383,7 +344,7 @@ def test_an_interrupted_run_leaves_a_whole_json(tmp_path):
 def test_detinferencer_as_its_documentation_has_it(
     inferencer, shapes, tmp_path
 ):
-    files = [str(file) for file in images(shapes)[:3]]
+    files = [str(file) for file in val_images(shapes)[:3]]
     saved = inferencer(
         files, batch_size=2, out_dir=str(tmp_path), no_save_pred=False
     )
