@@ -1,4 +1,4 @@
-# What `make demo` trains: the twins' network for longer
+# `make demo` trains this: sprnet_r18_gfpn_shapes.py for more epochs
 _base_ = './sprnet_r18_gfpn_shapes.py'
 max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)

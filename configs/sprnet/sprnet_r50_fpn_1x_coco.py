@@ -4,4 +4,4 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     './_base_/default_runtime.py',
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.01))  # of mmdet's RetinaNet
+optim_wrapper = dict(optimizer=dict(lr=0.01))  # as mmdet's RetinaNet

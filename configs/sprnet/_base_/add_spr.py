@@ -1,11 +1,11 @@
-# What a config of a one-stage detector takes over to predict masks. A config
-# that inherits both files says which of its own parts become these.
+# The parts that add SPR masks to a one-stage detector. A config inherits this
+# file and the detector's, and assigns the parts, as in other_heads/.
 _base_ = [
     './models/spr_head.py',
     './spr_runtime.py',
     './datasets/steps.py',
 ]
-# The paper's anchors (3.3), for a head that has others or none
+# The paper's anchors (section 3.3), for a head with other anchors or none
 paper_anchors = dict(
     type='AnchorGenerator',
     octave_base_scale=4,

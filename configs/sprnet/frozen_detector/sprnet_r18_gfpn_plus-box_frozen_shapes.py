@@ -1,4 +1,4 @@
-# The demo's detector, and masks that are read where their boxes are
+# Trains masks that are read at the box on the demo's frozen detector
 _base_ = [
     '../sprnet_r18_gfpn_demo_shapes.py',
     '../_base_/models/box_encoder_r18.py',
@@ -6,7 +6,7 @@ _base_ = [
 model = dict(
     type='FrozenSPRNet',
     mask_head=dict(
-        # The detector's features are most of the work: more boxes cost little
+        # Most time goes into the frozen features, so more boxes are cheap.
         sampler=dict(copies=3, **_base_.read_at_the_box.sampler),
         encoder=_base_.read_at_the_box.encoder,
     ),

@@ -1,4 +1,4 @@
-# The same for masks that are read where their boxes are
+# The same with masks that are read at the box
 _base_ = [
     './sprnet_r50_fpn_frozen_1x_coco.py',
     '../_base_/models/box_encoder.py',

@@ -1,4 +1,4 @@
-# With all of MMDetection's proposals
+# Uses as many proposals as MMDetection's Mask R-CNN
 _base_ = './mask-rcnn_r18_fpn_shapes.py'
 model = dict(
     train_cfg=dict(

@@ -4,5 +4,5 @@ _base_ = [
     '../_base_/schedules/schedule_shapes.py',
     '../_base_/default_runtime.py',
 ]
-# An object without a mask would train an empty one
+# Without this, an object without a mask would train an empty mask.
 train_dataloader = dict(dataset=dict(require_masks=True))

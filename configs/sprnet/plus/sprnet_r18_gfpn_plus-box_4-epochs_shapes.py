@@ -1,4 +1,4 @@
-# As many epochs as mask_rcnn/mask-rcnn_r18_fpn_4-epochs_shapes.py
+# Trains as many epochs as mask_rcnn/mask-rcnn_r18_fpn_4-epochs_shapes.py
 _base_ = './sprnet_r18_gfpn_plus-box_shapes.py'
 max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

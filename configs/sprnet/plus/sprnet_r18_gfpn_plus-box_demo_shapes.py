@@ -1,4 +1,4 @@
-# Each mask is read where its box is, trained as long as the demo
+# Each mask is read at its box; trained as long as the demo
 _base_ = [
     '../sprnet_r18_gfpn_demo_shapes.py',
     '../_base_/models/box_encoder_r18.py',

@@ -1,4 +1,4 @@
-# Each mask is read where its box is
+# Each mask is read at its box
 _base_ = [
     '../sprnet_r50_gfpn_1x_coco.py',
     '../_base_/models/box_encoder.py',

@@ -1,5 +1,6 @@
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
-# Workers start anew each epoch with that epoch's seeds, see EpochSeedHook
+# A resumed training repeats the random numbers of an unbroken one if workers
+# restart each epoch with the seeds of EpochSeedHook.
 train_dataloader = dict(
     persistent_workers=False,
     worker_init_fn=dict(type='keep_epoch_seed'),

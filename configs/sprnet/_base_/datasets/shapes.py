@@ -1,4 +1,4 @@
-# The data set of tools/make_shapes.py; the sizes are in shapes-*.py
+# The data set of tools/make_shapes.py. The files shapes-*.py set the size.
 _base_ = ['./coco_instance.py', './steps.py']
 flip = dict(type='RandomFlip', prob=0.5)
 data_root = 'data/shapes/'

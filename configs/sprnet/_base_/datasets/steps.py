@@ -1,4 +1,4 @@
-# What stands around the resizing in a pipeline
+# The steps of a pipeline before and after Resize
 load = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

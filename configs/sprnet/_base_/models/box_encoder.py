@@ -1,6 +1,6 @@
-# Beyond the paper: each mask is read where its box is
+# Beyond the paper: each mask is read at its box
 read_at_the_box = dict(
     sampler=dict(_delete_=True, type='JitteredBoxSampler'),
-    # 256 channels has the first map of a ResNet-50
+    # Channels of a ResNet-50's first feature map
     encoder=dict(_delete_=True, type='BoxGrid', fine_channels=256),
 )

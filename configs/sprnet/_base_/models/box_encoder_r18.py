@@ -1,3 +1,3 @@
-# The same on the first map of a ResNet-18 of half the channels
+# The same for a ResNet-18 with half the channels
 _base_ = './box_encoder.py'
 read_at_the_box = dict(encoder=dict(fine_channels=32))

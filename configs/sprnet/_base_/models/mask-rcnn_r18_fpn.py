@@ -14,7 +14,7 @@ model = dict(
             norm_cfg=_base_.small_norm,
         ),
     ),
-    # A quarter of the proposals, for at most a dozen objects an image
+    # A quarter of MMDetection's proposals: images have a dozen objects at most
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=250),
         rcnn=dict(sampler=dict(num=128)),

@@ -1,4 +1,4 @@
-# The paper's loss of boxes, and the entire network trained (3.1, 3.3)
+# The paper's box loss; no part of the network is frozen (sections 3.1, 3.3)
 paper_parts = dict(
     backbone=dict(frozen_stages=-1),
     bbox_head=dict(

@@ -1,4 +1,5 @@
-# A ResNet of half the channels and a pyramid of 64, from scratch on a CPU
+# Parts for training from scratch on a CPU: a ResNet-18 with half the channels,
+# and a pyramid and heads of 64 channels
 small_norm = dict(type='GN', num_groups=8)
 small_backbone = dict(
     depth=18,

@@ -1,6 +1,6 @@
 spr_head = dict(
     type='SPRHead',
-    # num_classes, in_channels and anchor_generator are those of bbox_head
+    # SPRNet copies num_classes, in_channels and anchor_generator of bbox_head.
     sampler=dict(type='OverlapPixelSampler', threshold=0.7, max_pixels=300),
     encoder=dict(
         type='MultiScaleFusion',

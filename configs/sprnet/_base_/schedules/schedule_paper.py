@@ -1,4 +1,4 @@
-# Section 3.3: Adam, learning rate 1e-5, gradient clip 1e-3, 25 epochs
+# The paper's recipe (section 3.3)
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=25, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

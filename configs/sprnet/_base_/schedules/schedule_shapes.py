@@ -1,4 +1,4 @@
-# Short: a network from scratch on the shapes, in minutes on 2 CPU cores
+# Trains a small network from scratch in minutes on 2 CPU cores
 max_epochs = 1
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
