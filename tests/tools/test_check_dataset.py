@@ -1,4 +1,4 @@
-"""Each fault is found, named, and does what is said of it."""
+"""Each kind of fault is found, and MMDetection does what is said of it."""
 
 import json
 import shutil
@@ -30,54 +30,45 @@ from support.helpers import SHAPES_CONFIG
 
 
 def evaluated(folder):
-    """COCO's figures of a detection of each annotation's shape."""
+    """COCO's figures of one detected square."""
     truth = COCO(folder / 'coco.json')
-    found = [
-        dict(
-            image_id=1,
-            category_id=1,
-            score=1.0,
-            segmentation=coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH)[0],
-        )
-    ]
-    evaluation = COCOeval(truth, truth.loadRes(found), 'segm')
+    detection = dict(
+        image_id=1,
+        category_id=1,
+        score=1.0,
+        segmentation=coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH)[0],
+    )
+    evaluation = COCOeval(truth, truth.loadRes([detection]), 'segm')
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
     return evaluation.stats
 
 
+def set_fields(item, fields):
+    item.update(fields)
+    for name in [n for n, value in fields.items() if value is ...]:
+        del item[name]
+
+
 def entry(key, number=0, **fields):
-    """A change of the JSON: fields of one of its images, annotations or
-    categories; those that are ``...`` are deleted."""
-
-    def change(data, folder):
-        for name, value in fields.items():
-            data[key][number][name] = value
-            if value is ...:
-                del data[key][number][name]
-
-    return change
+    """A change of the fields of an image, annotation or category; ``...``
+    deletes a field."""
+    return lambda data, folder: set_fields(data[key][number], fields)
 
 
 def top(**fields):
-    """A change of the JSON's own fields, deleted where ``...``."""
-
-    def change(data, folder):
-        data.update(fields)
-        for name in [n for n, value in fields.items() if value is ...]:
-            del data[name]
-
-    return change
+    """A change of the JSON's own fields; ``...`` deletes a field."""
+    return lambda data, folder: set_fields(data, fields)
 
 
-def text(cut):
-    """The JSON's text, changed."""
-    return lambda data, folder: cut(json.dumps(data))
+def text(function):
+    """A change of the JSON's text."""
+    return lambda data, folder: function(json.dumps(data))
 
 
 def picture(mode, size=(WIDTH, HEIGHT), name='1.png', **options):
-    """The first image is another picture."""
+    """A change that replaces the first image."""
 
     def change(data, folder):
         Image.new(mode, size, 99).save(folder / name, **options)
@@ -86,12 +77,12 @@ def picture(mode, size=(WIDTH, HEIGHT), name='1.png', **options):
     return change
 
 
-def content(cut, name='1.jpg'):
-    """The first image's bytes, changed."""
+def content(function):
+    """A change of the first image's bytes."""
 
     def change(data, folder):
-        file = folder / name
-        file.write_bytes(cut(file.read_bytes()))
+        file = folder / '1.jpg'
+        file.write_bytes(function(file.read_bytes()))
 
     return change
 
@@ -109,7 +100,7 @@ def sixteen_bits(data, folder):
 
 
 def bomb(data, folder):
-    """A PNG of a few bytes that says it is 50000 pixels wide and high."""
+    """A small PNG file that claims to be 50000 pixels wide and high."""
     picture('RGB')(data, folder)
     file = bytearray((folder / '1.png').read_bytes())
     file[16:24] = struct.pack('>II', 50000, 50000)
@@ -267,11 +258,11 @@ def test_finds_and_names_the_fault(kind, change, loading_stops, tmp_path):
     lines = '\n'.join(report(faults, first=5))
     assert kind in lines and str(fault) in lines
     assert KINDS[kind].remedy in lines
-    # What the report says of it is what MMDetection does.
+    # What the report says is what MMDetection does.
     assert stops(loaded, tmp_path) == loading_stops
 
 
-def test_every_kind_of_fault_is_tried():
+def test_every_kind_of_fault_is_tested():
     elsewhere = {
         'num_classes',
         'other evaluation file',
@@ -282,20 +273,17 @@ def test_every_kind_of_fault_is_tried():
     assert {kind for kind, _, _ in CASES} == set(KINDS) - elsewhere
 
 
-def test_a_faultless_data_set_has_none(tmp_path):
+def test_a_sound_data_set_has_no_fault(tmp_path):
     write(tmp_path)
     for name in ('train', 'val and test'):
         assert faults_in(tmp_path, name) == []
-    counts = [
-        (len(one['data_samples'].gt_instances),)
-        + (len(one['data_samples'].ignored_instances),)
-        for one in loaded(tmp_path)
-    ]
-    assert counts == [(2, 0), (0, 1)]
+    samples = [item['data_samples'] for item in loaded(tmp_path)]
+    assert [len(s.gt_instances) for s in samples] == [2, 0]
+    assert [len(s.ignored_instances) for s in samples] == [0, 1]
     assert np.isfinite(evaluated(tmp_path)).all()
 
 
-def test_labels_of_which_a_class_is_missing_mean_other_classes(tmp_path):
+def test_without_a_class_labels_mean_other_classes(tmp_path):
     write(tmp_path)
     assert loaded(tmp_path)[0]['data_samples'].gt_instances.labels[1] == 5
     write(tmp_path, entry('categories', name='disc'))
@@ -312,22 +300,22 @@ def test_labels_of_which_a_class_is_missing_mean_other_classes(tmp_path):
         ('wrong field', entry('annotations', iscrowd=...)),
     ],
 )
-def test_what_only_stops_the_evaluation(kind, change, tmp_path):
+def test_what_stops_the_evaluation_only(kind, change, tmp_path):
     write(tmp_path, change)
     (fault,) = [
         f for f in faults_in(tmp_path, 'val and test') if f.kind == kind
     ]
-    assert KINDS[kind].fatal and fault.annotation == 11
+    assert KINDS[kind].level == 'error' and fault.annotation == 11
     assert stops(evaluated, tmp_path)
 
 
-def test_a_split_without_annotations_evaluates_nothing(tmp_path):
+def test_a_data_set_without_annotations_evaluates_nothing(tmp_path):
     write(tmp_path, top(annotations=[]))
     (fault,) = faults_in(tmp_path, 'val and test')
     assert fault.kind == 'nothing to evaluate'
 
 
-def test_masks_are_looked_at_only_where_they_are_used(tmp_path):
+def test_masks_are_checked_only_where_they_are_used(tmp_path):
     write(tmp_path, entry('annotations', segmentation=...))
     assert faults_in(tmp_path, masks=False) == []
     write(tmp_path, entry('annotations', segmentation=..., area=0))
@@ -335,30 +323,30 @@ def test_masks_are_looked_at_only_where_they_are_used(tmp_path):
     assert kinds == ['box without area']
 
 
-def test_where_boxes_may_do_without_a_mask_it_is_counted(
+def test_where_masks_are_optional_missing_ones_are_counted(
     shapes, tmp_path, command
 ):
     write(tmp_path, entry('annotations', segmentation=...))
     assert faults_in(tmp_path, masks_optional=True) == []
-    shutil.copytree(shapes, tmp_path / 'data')
-    file = tmp_path / 'data' / 'annotations' / 'instances_train2017.json'
-    data = json.loads(file.read_text())
-    for one in data['annotations'][:3]:
-        del one['segmentation']
-    file.write_text(json.dumps(data))
-    said, stopped = command(tmp_path / 'data')
-    assert stopped is None
-    assert 'of them crowds, 3 without a mask: no faults' in said
+
+    def change(annotations):
+        for one in annotations[:3]:
+            del one['segmentation']
+
+    root = changed(shapes, tmp_path / 'data', change)
+    printed, error = command(root)
+    assert error is None
+    assert 'of them crowds, 3 without a mask: no faults' in printed
     for option in (
         'model.mask_head.type=FCNMaskHead',
         'train_dataloader.dataset.require_masks=True',
         'train_dataloader.dataset.type=CocoDataset',
     ):
-        said, stopped = command(tmp_path / 'data', change=[option])
-        assert 'ERROR: no mask (3)' in said and '3 errors' in stopped
+        printed, error = command(root, options=[option])
+        assert 'ERROR: no mask (3)' in printed and '3 errors' in error
 
 
-def test_does_not_draw_what_would_fill_the_memory(tmp_path):
+def test_does_not_draw_polygons_that_would_fill_the_memory(tmp_path):
     spikes = [0, 0, 1e6, 1e6] * 40
     write(tmp_path, polygons(spikes))
     kinds = [f.kind for f in faults_in(tmp_path)]
@@ -366,7 +354,7 @@ def test_does_not_draw_what_would_fill_the_memory(tmp_path):
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_run_lengths_are_those_of_pycocotools(seed):
+def test_decodes_run_lengths_as_pycocotools(seed):
     rng = np.random.default_rng(seed)
     mask = rng.random((70, 300)) < [0.5, 0.01, 0.99, 0, 1][seed]
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
@@ -378,48 +366,73 @@ def test_run_lengths_are_those_of_pycocotools(seed):
 
 
 @pytest.mark.parametrize('counts', ['P', 'ab', '0\n', 'é', ' ', 'o' * 9 + '0'])
-def test_what_are_no_run_lengths(counts):
+def test_refuses_malformed_run_lengths(counts):
     assert decode_counts(counts) is None
+
+
+TRAIN_FILE = 'annotations/instances_train2017.json'
+
+
+def changed(shapes, root, change):
+    """Copy the data of shapes and change the training annotations."""
+    shutil.copytree(shapes, root)
+    file = root / TRAIN_FILE
+    data = json.loads(file.read_text())
+    change(data['annotations'])
+    file.write_text(json.dumps(data))
+    return root
 
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Run the command; what it printed, and the sentence that ended it."""
+    """A function that runs the command; returns what it printed, and the
+    message with which it failed."""
 
-    def run(data_root, *options, change=()):
-        words = ['check_dataset.py', SHAPES_CONFIG, *options]
-        words += ['--cfg-options', f'data_root={data_root}', *change]
-        monkeypatch.setattr('sys.argv', [str(word) for word in words])
+    def run(data_root, *arguments, options=()):
+        argv = ['check_dataset.py', SHAPES_CONFIG, *arguments]
+        argv += ['--cfg-options', f'data_root={data_root}', *options]
+        monkeypatch.setattr('sys.argv', list(map(str, argv)))
         try:
             main()
-        except SystemExit as stop:
-            return capsys.readouterr().out, stop.code
+        except SystemExit as end:
+            return capsys.readouterr().out, end.code
         return capsys.readouterr().out, None
 
     return run
 
 
-def test_the_command_passes_faultless_data(shapes, command):
-    said, stopped = command(shapes)
-    assert stopped is None
-    assert 'train: 12 images' in said and 'val and test: 5 images' in said
-    assert said.count('no faults') == 2
+def test_the_command_passes_sound_data(shapes, command):
+    printed, error = command(shapes)
+    assert error is None
+    assert 'train: 12 images' in printed
+    assert 'val and test: 5 images' in printed
+    assert printed.count('no faults') == 2
 
 
-def test_the_command_reports_all_at_once_and_fails(shapes, tmp_path, command):
-    root = tmp_path / 'data'
-    shutil.copytree(shapes, root)
-    file = root / 'annotations' / 'instances_train2017.json'
-    data = json.loads(file.read_text())
-    for one in data['annotations'][1:]:
-        one['bbox'][2] = 0
-    data['annotations'][0]['segmentation'] = 'x'
-    file.write_text(json.dumps(data))
+def test_notes_are_no_faults(shapes, tmp_path, command):
+    def change(annotations):
+        annotations[0]['bbox'][2] = 500
+
+    printed, error = command(changed(shapes, tmp_path / 'data', change))
+    assert error is None
+    assert 'note: box out of the image (1)' in printed
+    assert printed.count('no faults') == 2
+
+
+def test_the_command_reports_all_faults_at_once_and_fails(
+    shapes, tmp_path, command
+):
+    def change(annotations):
+        annotations[0]['segmentation'] = 'x'
+        for one in annotations[1:]:
+            one['bbox'][2] = 0
+
+    root = changed(shapes, tmp_path / 'data', change)
+    count = len(json.loads((root / TRAIN_FILE).read_text())['annotations']) - 1
     (root / 'val2017' / '000000000001.jpg').unlink()
-    everything = tmp_path / 'faults.txt'
-    said, stopped = command(root, '--first', 2, '--out', everything)
-    assert '2 errors' in stopped
-    count = len(data['annotations']) - 1
+    out = tmp_path / 'faults.txt'
+    printed, error = command(root, '--first', 2, '--out', out)
+    assert '2 errors' in error
     for words in (
         'ERROR: not a mask (1)',
         f'warning: box without area ({count})',
@@ -427,15 +440,18 @@ def test_the_command_reports_all_at_once_and_fails(shapes, tmp_path, command):
         'ERROR: missing image (1)',
         '000000000001.jpg, image 1: ',
     ):
-        assert words in said
-    assert everything.read_text().count(', annotation ') == count + 1
+        assert words in printed
+    assert out.read_text().count(', annotation ') == count + 1
 
 
 def test_faults_of_the_config(shapes, command):
-    wrong = ['model.bbox_head.num_classes=5', 'val_evaluator.ann_file=a.json']
-    said, _ = command(shapes, change=wrong)
-    assert 'model.bbox_head.num_classes is 5' in said
-    assert 'the evaluator reads a.json' in said
+    options = [
+        'model.bbox_head.num_classes=5',
+        'val_evaluator.ann_file=a.json',
+    ]
+    printed, _ = command(shapes, options=options)
+    assert 'model.bbox_head.num_classes is 5' in printed
+    assert 'the evaluator reads a.json' in printed
 
 
 @pytest.mark.parametrize(
@@ -446,5 +462,5 @@ def test_faults_of_the_config(shapes, command):
     ],
 )
 def test_configs_that_cannot_be_checked(option, words, shapes, command):
-    _, stopped = command(shapes, change=[option])
-    assert words in stopped
+    _, error = command(shapes, options=[option])
+    assert words in error

@@ -1,5 +1,5 @@
-"""Whatever stands in a JSON or an image: faults, never an exception; and what
-has no error, MMDetection loads."""
+"""The checker raises no exception, whatever a JSON or an image contains, and
+MMDetection loads what it passes."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from common.configs import leaves
-from dataset_check.faults import KINDS, report
+from dataset_check.faults import count, report
 from dataset_check.objects import check_mask, decode_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +33,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 PATHS = [key.split('.') for key, _ in leaves(coco())]
-# Also of what holds them
+# Also the paths of the lists and objects around them
 PATHS += [path[:n] for path in PATHS for n in range(1, len(path))]
 CHANGES = st.lists(
     st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=3
@@ -45,7 +45,7 @@ def key(name, node):
 
 
 def put(data, path, value):
-    """Set what is at a path, if that still leads somewhere."""
+    """Set the value at a path, if the path still exists."""
     *parents, last = path
     with suppress(KeyError, IndexError, TypeError, ValueError):
         for name in parents:
@@ -55,15 +55,15 @@ def put(data, path, value):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp('fuzz')
-    write(place)
-    return place
+    folder = tmp_path_factory.mktemp('fuzz')
+    write(folder)
+    return folder
 
 
 def errors(faults):
-    """The fatal ones, after looking at all as their reader would."""
+    """Count the errors; the report of all faults must be printable."""
     '\n'.join(report(faults, first=99)).encode()
-    return [fault for fault in faults if KINDS[fault.kind].fatal]
+    return count(faults, 'error')
 
 
 @bounded
@@ -77,10 +77,10 @@ def test_a_json_of_anything(changes, folder):
 
 
 @bounded
-@given(place=st.floats(0, 1), end=st.floats(0, 1), new=st.binary(max_size=9))
-def test_a_file_of_anything(place, end, new, folder):
+@given(start=st.floats(0, 1), end=st.floats(0, 1), new=st.binary(max_size=9))
+def test_a_file_of_anything(start, end, new, folder):
     text = json.dumps(coco()).encode()
-    start = int(place * len(text))
+    start = int(start * len(text))
     rest = text[max(start, int(end * len(text))) :]
     (folder / 'coco.json').write_bytes(text[:start] + new + rest)
     assert errors(faults_in(folder)) or loaded(folder)
@@ -89,12 +89,12 @@ def test_a_file_of_anything(place, end, new, folder):
 @bounded
 @given(values=st.lists(st.floats(-90, 90), min_size=6, max_size=12))
 def test_a_polygon_of_anything(values):
-    """Without an error it is drawn as MMDetection draws it."""
-    found = dict(check_mask([values], HEIGHT, WIDTH, evaluated=True))
-    if 'short polygon' in found:
+    """A polygon is empty if pycocotools draws no pixel of it."""
+    findings = dict(check_mask([values], HEIGHT, WIDTH, evaluated=True))
+    if 'short polygon' in findings:
         return
     (rle,) = coco_mask.frPyObjects([values], HEIGHT, WIDTH)
-    assert ('empty mask' in found) == (coco_mask.decode(rle).sum() == 0)
+    assert ('empty mask' in findings) == (coco_mask.decode(rle).sum() == 0)
 
 
 @bounded
@@ -104,7 +104,7 @@ def test_a_polygon_of_anything(values):
     new=st.characters(min_codepoint=40, max_codepoint=120),
 )
 def test_run_lengths_of_anything(runs, place, new):
-    """Those without an error are what pycocotools decodes."""
+    """Run lengths that pass are decoded as pycocotools does."""
     size = [HEIGHT, WIDTH]
     runs = [*runs, HEIGHT * WIDTH - sum(runs)]
     rle = coco_mask.frPyObjects(dict(size=size, counts=runs), *size)
@@ -112,8 +112,8 @@ def test_run_lengths_of_anything(runs, place, new):
     assert decode_counts(counts) == runs
     place = int(place * len(counts))
     mask = dict(size=size, counts=counts[:place] + new + counts[place + 1 :])
-    found = check_mask(mask, *size, evaluated=False)
-    if not found or found[0][0] == 'empty mask':
+    findings = check_mask(mask, *size, evaluated=False)
+    if not findings or findings[0][0] == 'empty mask':
         runs = decode_counts(mask['counts'])
         pixels = np.repeat(np.arange(len(runs)) % 2, runs)
         drawn = coco_mask.decode(mask).ravel(order='F')
@@ -128,8 +128,8 @@ def test_run_lengths_of_anything(runs, place, new):
     cut=st.floats(0, 1),
 )
 def test_an_image_of_anything(suffix, places, value, cut, folder):
-    picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
-    content = bytearray(cv2.imencode(suffix, picture)[1].tobytes())
+    pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
+    content = bytearray(cv2.imencode(suffix, pixels)[1].tobytes())
     for place in places:
         content[int(place * (len(content) - 1))] = value
     content = content[: int(cut * len(content)) or None]

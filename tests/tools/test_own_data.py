@@ -1,4 +1,4 @@
-"""The page OWN_DATA.md: its config and its commands; and labelme's JSONs."""
+"""The config and commands of OWN_DATA.md, and labelme_to_coco.py."""
 
 import json
 import re
@@ -28,7 +28,7 @@ NARROW = {
     'model.backbone.base_channels': 8,
     'model.neck.in_channels': [32, 64, 128, 256],
 }
-# What makes it a matter of seconds
+# Options that make the commands take seconds
 SMALL = [
     'model.backbone.base_channels=8',
     'model.neck.in_channels=[32,64,128,256]',
@@ -63,7 +63,7 @@ def shape(label, points, kind='polygon', group=None):
 
 
 def drawing(folder, name, shapes, height=80, width=100, **fields):
-    """A picture, and the JSON that labelme would write beside it."""
+    """Write an image, and the JSON that labelme would write beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 99, (height, width, 3))
     cv2.imwrite(str(folder / f'{name}.jpg'), noise.astype(np.uint8))
@@ -89,7 +89,7 @@ def cells():
 
 
 def call(patch, command):
-    """Run a command of the page in this process, which has it all loaded."""
+    """Run a command of the page in this process, which is loaded already."""
     script, *arguments = shlex.split(command)[1:]
     if any(name in command for name in CONFIGURED):
         arguments += ['--cfg-options', *SMALL]
@@ -99,27 +99,27 @@ def call(patch, command):
 
 @pytest.fixture(scope='module')
 def followed(tmp_path_factory):
-    """A folder in which all that the page says has been done."""
-    place = tmp_path_factory.mktemp('own')
+    """A folder in which all commands of the page have run."""
+    folder = tmp_path_factory.mktemp('own')
     for split in ('train', 'val'):
         for n in range(3):
-            drawing(place / 'data' / 'cells' / split, f'{split}{n}', cells())
-    (place / 'configs').mkdir()
-    (place / 'configs' / 'sprnet').symlink_to(CONFIGS)
-    (place / 'configs' / 'cells.py').write_text(CONFIG)
+            drawing(folder / 'data' / 'cells' / split, f'{split}{n}', cells())
+    (folder / 'configs').mkdir()
+    (folder / 'configs' / 'sprnet').symlink_to(CONFIGS)
+    (folder / 'configs' / 'cells.py').write_text(CONFIG)
     coco = Config.fromfile(CONFIGS / 'sprnet_r50_fpn_1x_coco.py')
     coco.merge_from_dict({'model.type': 'RetinaNet', **NARROW})
     coco.model.backbone.init_cfg = None
     coco.model.pop('mask_head')
     torch.save(
         dict(state_dict=MODELS.build(coco.model).state_dict()),
-        place / 'retinanet.pth',
+        folder / 'retinanet.pth',
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
+        patch.chdir(folder)
         for command in COMMANDS:
             call(patch, command.replace('epoch_36', 'epoch_1'))
-    return place
+    return folder
 
 
 def test_the_page_leads_from_drawings_to_masks(followed):
@@ -128,13 +128,12 @@ def test_the_page_leads_from_drawings_to_masks(followed):
     assert len(list(browsed.iterdir())) == 3 and sizes == {(77, 96, 3)}
     pictures = followed.glob('work_dirs/cells/*/pictures/*.jpg')
     assert len(list(pictures)) == 3
-    found = COCO(followed / 'predictions' / 'coco.json')
-    names = [c['name'] for c in found.loadCats(found.getCatIds())]
+    coco = COCO(followed / 'predictions' / 'coco.json')
+    names = [c['name'] for c in coco.loadCats(coco.getCatIds())]
     assert names == ['healthy', 'infected']
-    assert len(found.imgs) == 3 and len(found.anns) == 15
-    assert all(
-        found.annToMask(a).shape == (80, 100) for a in found.anns.values()
-    )
+    assert len(coco.imgs) == 3 and len(coco.anns) == 15
+    for one in coco.anns.values():
+        assert coco.annToMask(one).shape == (80, 100)
 
 
 def test_training_starts_from_cocos_detector(followed):
@@ -153,19 +152,19 @@ def test_training_starts_from_cocos_detector(followed):
 
 
 def convert(monkeypatch, folder, *classes):
-    """The COCO JSON of a folder, and the sentence the tool ends in."""
+    """The COCO JSON of a folder, and the message with which the tool fails."""
     out = folder / 'coco.json'
     classes = ['--classes', *classes] if classes else []
     monkeypatch.setattr(sys, 'argv', ['', str(folder), str(out), *classes])
-    said = None
+    error = None
     try:
         labelme_to_coco.main()
     except SystemExit as end:
-        said = end.code
-    return COCO(out), said
+        error = end.code
+    return COCO(out), error
 
 
-def test_what_is_drawn_becomes_the_mask(monkeypatch, tmp_path):
+def test_shapes_become_masks(monkeypatch, tmp_path):
     corners = [[10.5, 10.5], [60.5, 20.5], [30.5, 70.5]]
     parts = [
         shape('b', [[2, 60], [12, 60], [12, 70], [2, 70]], group=7),
@@ -182,12 +181,12 @@ def test_what_is_drawn_becomes_the_mask(monkeypatch, tmp_path):
             *parts,
         ],
     )
-    coco, said = convert(monkeypatch, tmp_path)
-    assert said is None
+    coco, error = convert(monkeypatch, tmp_path)
+    assert error is None
     names = {c['id']: c['name'] for c in coco.dataset['categories']}
     assert names == {1: 'a', 2: 'b', 3: 'c'}
-    found = list(coco.anns.values())
-    assert [names[a['category_id']] for a in found] == list('accba')
+    objects = list(coco.anns.values())
+    assert [names[a['category_id']] for a in objects] == list('accba')
 
     x, y = np.meshgrid(np.arange(100) + 0.5, np.arange(80) + 0.5)
     triangle = np.ones((80, 100), bool)
@@ -200,21 +199,20 @@ def test_what_is_drawn_becomes_the_mask(monkeypatch, tmp_path):
         ((abs(x - 7) < 5) | (abs(x - 85) < 5)) & (y > 60) & (y < 70),
         (x > 85) & (x < 95) & (y > 5) & (y < 15),
     ]
-    for one, mask in zip(found, expected):
-        made = coco.annToMask(one).astype(bool)
-        assert (made & mask).sum() / (made | mask).sum() > 0.95
-        assert one['area'] == made.sum() and one['iscrowd'] == 0
-    assert found[2]['bbox'] == [5, 5, 90, 15]
-    assert found[3]['bbox'] == [2, 60, 88, 10]
-    assert len(found[3]['segmentation']) == 2
+    for one, mask in zip(objects, expected):
+        drawn = coco.annToMask(one).astype(bool)
+        assert (drawn & mask).sum() / (drawn | mask).sum() > 0.95
+        assert one['area'] == drawn.sum() and one['iscrowd'] == 0
+    assert objects[2]['bbox'] == [5, 5, 90, 15]
+    assert objects[3]['bbox'] == [2, 60, 88, 10]
+    assert len(objects[3]['segmentation']) == 2
 
 
-def test_images_of_labelme(monkeypatch, tmp_path):
+def test_paths_sizes_and_rotations_of_images(monkeypatch, tmp_path):
     drawing(tmp_path, 'none', [])
     elsewhere = (tmp_path / 'none.jpg').rename(tmp_path.parent / 'linked.jpg')
     (tmp_path / 'none.jpg').symlink_to(elsewhere)
-    # Of Windows, in a folder of its own; by an old version, which says no
-    # shape type and no size
+    # In a subfolder, on Windows, by an old version without types and sizes
     old = shape('a', [[1, 1], [50, 1], [50, 50]])
     del old['shape_type'], old['group_id']
     drawing(
@@ -231,8 +229,8 @@ def test_images_of_labelme(monkeypatch, tmp_path):
     exif[0x0112] = 6
     picture.resize((100, 80)).save(tmp_path / 'turned.jpg', exif=exif)
 
-    coco, said = convert(monkeypatch, tmp_path, 'infected', 'healthy', 'a')
-    assert said is None
+    coco, error = convert(monkeypatch, tmp_path, 'infected', 'healthy', 'a')
+    assert error is None
     names = [c['name'] for c in coco.dataset['categories']]
     assert names == ['infected', 'healthy', 'a']
     images = {i['file_name']: i for i in coco.imgs.values()}
@@ -244,7 +242,7 @@ def test_images_of_labelme(monkeypatch, tmp_path):
     assert over_the_edge['bbox'] == [0, 60, 20, 20]
 
 
-def test_bad_drawings_are_named_and_left_out(monkeypatch, tmp_path):
+def test_bad_drawings_are_left_out_and_listed(monkeypatch, tmp_path):
     square = [[5, 5], [9, 5], [9, 9], [5, 9]]
     drawing(tmp_path, 'good', [shape('a', square)])
     for name, shapes, fields in (
@@ -267,19 +265,19 @@ def test_bad_drawings_are_named_and_left_out(monkeypatch, tmp_path):
     (tmp_path / 'good.jpg').rename(tmp_path / 'set' / 'good.jpg')
 
     folder = tmp_path / 'set'
-    coco, said = convert(monkeypatch, folder, 'a')
+    coco, error = convert(monkeypatch, folder, 'a')
     assert [i['file_name'] for i in coco.imgs.values()] == ['good.jpg']
-    first, *lines = said.splitlines()
+    first, *lines = error.splitlines()
     assert first == 'labelme_to_coco.py: left out:'
     expected = dict(
         area='a polygon of 2 points has no area',
-        far="a 'a' covers no pixel of the image",
+        far="an object 'a' covers no pixel of the image",
         gone=f'its image {folder}/nowhere.jpg is missing or empty',
-        label="['x'] not among --classes",
-        line='a line is no outline of an object',
-        other='it is no JSON of labelme: AttributeError',
-        outside=f'its image {tmp_path}/outside.jpg lies outside of {folder}',
-        size='it was drawn on 80 x 100 pixels, its image has 100 x 80',
+        label="labels ['x'] are not in --classes",
+        line='a line does not outline an object',
+        other='it is not a labelme JSON: AttributeError',
+        outside=f'its image {tmp_path}/outside.jpg is outside of {folder}',
+        size='it was drawn on 80 x 100 pixels, but its image has 100 x 80',
         text='Expecting value',
         zero=f'its image {folder}/empty.jpg is missing or empty',
     )
