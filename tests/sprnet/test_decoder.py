@@ -1,3 +1,5 @@
+import doctest
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,11 +9,12 @@ from projects.sprnet.decoder import (
     Doubling,
     ShortcutPixelDecoder,
     SinglePixelDecoder,
-    ranks,
+    index_within_group,
     tree_to_grid,
 )
 
 CLASSES = 5
+DECODERS = [SinglePixelDecoder, ShortcutPixelDecoder]
 
 
 def decoder(kind=ShortcutPixelDecoder, **options):
@@ -25,7 +28,7 @@ def decoder(kind=ShortcutPixelDecoder, **options):
 
 
 def all_classes(model, codes):
-    """Section 3.2 word for word: (P, C) -> (P, K, S, S)."""
+    """Section 3.2 word for word: (Q, C) to (Q, K, S, S)."""
     x = codes[..., None, None]
     for deconv in model.deconvs[: model.num_linear]:
         x = deconv(x)
@@ -37,12 +40,13 @@ def all_classes(model, codes):
     return model.classifier(x)
 
 
+# Owners and labels
 ONE_MASK_EACH = [0, 1, 2, 3, 4, 5, 6], [0, 4, 2, 2, 1, 3, 0]
-# Of the pixels 0, 2 and 6 several, of 2 two of one class, of 5 none
+# Vectors 0, 2 and 6 have several masks, 2 has two of a class, 5 has none.
 SEVERAL = [6, 0, 2, 2, 1, 6, 3, 0, 2, 4], [1, 0, 3, 3, 4, 0, 2, 4, 1, 0]
 
 
-@pytest.mark.parametrize('kind', [SinglePixelDecoder, ShortcutPixelDecoder])
+@pytest.mark.parametrize('kind', DECODERS)
 @pytest.mark.parametrize('num_relu', [2, 1, 0])
 @pytest.mark.parametrize('masks', [ONE_MASK_EACH, SEVERAL])
 def test_is_the_on_class_channel_of_the_full_map(kind, num_relu, masks):
@@ -62,6 +66,29 @@ def test_is_the_on_class_channel_of_the_full_map(kind, num_relu, masks):
         torch.testing.assert_close(grad, expected_grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize('kind', DECODERS)
+def test_is_the_plain_network_of_the_docstring(kind):
+    torch.manual_seed(0)
+    codes = torch.randn(4, 640)
+    owners, labels = torch.tensor([[3, 0, 3, 1], [0, 4, 2, 4]])
+    plain = dict(nn=nn, F=F, num_classes=CLASSES, codes=codes)
+    plain.update(owners=owners, labels=labels)
+    plain['shortcut'] = kind is ShortcutPixelDecoder
+    parser = doctest.DocTestParser()
+    lines = parser.get_examples(SinglePixelDecoder.__doc__)
+    exec(''.join(line.source for line in lines), plain)
+
+    model = kind(CLASSES)
+    layers = [*plain['linear'], *plain['relu'], plain['classifier']]
+    layers = [layer for layer in layers if not isinstance(layer, nn.ReLU)]
+    assert len(layers) == len(model.deconvs) + 1
+    for fast, layer in zip([*model.deconvs, model.classifier], layers):
+        fast.load_state_dict(layer.state_dict())
+    logits = model(codes, owners, labels)
+    assert logits.shape == (4, 32, 32)
+    torch.testing.assert_close(logits, plain['logits'], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize('at_once', [1, 3, 6, 1000])
 def test_pixels_at_once_change_nothing(monkeypatch, at_once):
     model, codes = decoder(), torch.randn(7, 12)
@@ -72,26 +99,18 @@ def test_pixels_at_once_change_nothing(monkeypatch, at_once):
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize('count,things', [(0, 0), (3, 0), (1, 5), (9, 40)])
-def test_ranks_against_a_loop(count, things):
+@pytest.mark.parametrize('count,items', [(0, 0), (3, 0), (1, 5), (9, 40)])
+def test_index_within_group_against_a_loop(count, items):
     torch.manual_seed(0)
-    owners = torch.randint(max(count, 1), (things,))
-    seen = [0] * count
+    owners = torch.randint(max(count, 1), (items,))
+    sizes = [0] * count
     expected = []
     for owner in owners.tolist():
-        expected.append(seen[owner])
-        seen[owner] += 1
-    places, most = ranks(owners, count)
-    assert places.tolist() == expected
-    assert most == max(seen, default=0)
-
-
-def test_the_papers_sizes():
-    model = ShortcutPixelDecoder(80)
-    assert model.mask_size == 32
-    assert [tuple(d.weight.shape) for d in model.deconvs] == [
-        (640, 256, 2, 2)
-    ] + [(256, 256, 2, 2)] * 4
+        expected.append(sizes[owner])
+        sizes[owner] += 1
+    index, largest = index_within_group(owners, count)
+    assert index.tolist() == expected
+    assert largest == max(sizes, default=0)
 
 
 def test_doubling_is_a_deconvolution():
@@ -134,17 +153,3 @@ def test_no_pixels_still_reach_every_weight():
     assert logits.shape == (0, 32, 32)
     logits.sum().backward()
     assert all(p.grad is not None for p in model.parameters())
-
-
-@pytest.mark.parametrize(
-    'option',
-    [
-        dict(channels=0),
-        dict(num_linear=0),
-        dict(num_relu=-1),
-    ],
-)
-def test_wrong_options_are_named(option):
-    ((name, value),) = option.items()
-    with pytest.raises(ValueError, match=f'{name}={value} must be at least'):
-        SinglePixelDecoder(CLASSES, **option)

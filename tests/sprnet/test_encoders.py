@@ -40,13 +40,12 @@ def test_equals_the_dense_convolutions_at_the_pixels(
     for conv in encoder.convs:
         torch.nn.init.normal_(conv.bias)
     feats = pyramid(SIZES)
-    images, pixels = all_pixels(SIZES, batch=2)
-    which = torch.randperm(len(pixels))[
-        : dict(all=len(pixels), some=40, none=0)[chosen]
-    ]
+    indices, pixels = all_pixels(SIZES, batch=2)
+    count = dict(all=len(pixels), some=40, none=0)[chosen]
+    which = torch.randperm(len(pixels))[:count]
     maps = [dense(encoder, level) for level in feats]
     expected = at_all_pixels(maps)[which]
-    codes = encoder(feats, images[which], pixels[which])
+    codes = encoder(feats, indices[which], pixels[which])
     assert codes.shape == (len(which), encoder.out_channels)
     torch.testing.assert_close(codes, expected, atol=1e-5, rtol=0)
 
@@ -58,22 +57,6 @@ def test_equals_the_dense_convolutions_at_the_pixels(
         torch.testing.assert_close(grad, expected_grad, atol=1e-5, rtol=0)
 
 
-def test_texts_and_table_3as_sizes():
+def test_the_sizes_of_the_text_and_of_table_3a():
     assert MultiScaleFusion(256).out_channels == 640
     assert ConsecutiveConvs(256).out_channels == 256
-
-
-@pytest.mark.parametrize(
-    'kind,options,message',
-    [
-        (MultiScaleFusion, dict(dilations=(0, 2, 4, 6)), 'dilations'),
-        (MultiScaleFusion, dict(kernels=(1, 2, 3, 3)), 'kernels'),
-        (MultiScaleFusion, dict(channels=(1, 2)), 'equally many'),
-        (MultiScaleFusion, dict(channels=(0, 1, 1, 1)), 'channels'),
-        (ConsecutiveConvs, dict(num_convs=0), 'num_convs=0'),
-        (ConsecutiveConvs, dict(channels=0), 'channels=0'),
-    ],
-)
-def test_wrong_options_are_named(kind, options, message):
-    with pytest.raises(ValueError, match=f'{kind.__name__}: .*{message}'):
-        kind(6, **options)

@@ -1,3 +1,5 @@
+import doctest
+
 import mmdet
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from support.helpers import sample
 from projects.sprnet.gfpn import GFPN, PooledGFPN
 
 IN_CHANNELS = [4, 6, 8]
-SIZES = [(13, 10), (7, 5), (4, 3)]  # odd: not each twice the next
+SIZES = [(13, 10), (7, 5), (4, 3)]  # not all twice the next
 NUMPY_GATES = {
     'sigmoid': lambda s: 1 / (1 + np.exp(-s)),
     'tanh': np.tanh,
@@ -36,7 +38,7 @@ def inputs():
 
 
 def score(x, gate):
-    """sep(x) by loops over the nine taps: depthwise, then pointwise."""
+    """Compute sep(x) by loops over the nine taps, depthwise and pointwise."""
     depthwise = gate.sep.depthwise_conv.conv
     pointwise = gate.sep.pointwise_conv.conv
     weight = depthwise.weight.detach().numpy()[:, 0]
@@ -54,7 +56,7 @@ def score(x, gate):
     return mixed + pointwise.bias.detach().numpy()[:, None, None]
 
 
-def enlarged(x, size):
+def nearest(x, size):
     rows = np.arange(size[0]) * x.shape[2] // size[0]
     columns = np.arange(size[1]) * x.shape[3] // size[1]
     return x[:, :, rows][..., columns]
@@ -73,13 +75,19 @@ def test_merges_are_equations_1_to_3(gate, share_gate):
     function = NUMPY_GATES[gate]
     for i in (1, 0):
         module = gfpn.gates[0 if share_gate else i]
-        x1, x2 = maps[i], enlarged(maps[i + 1], SIZES[i])
+        x1, x2 = maps[i], nearest(maps[i + 1], SIZES[i])
         maps[i] = x1 * function(score(x1, module)) + x2 * function(
             score(x2, module)
         )
     for out, conv, merged in zip(gfpn(feats), gfpn.fpn_convs, maps):
         expected = conv(torch.from_numpy(merged))
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_example_of_the_docstring():
+    (example,) = doctest.DocTestFinder(recurse=False).find(GFPN)
+    results = doctest.DocTestRunner().run(example)
+    assert results.attempted and not results.failed
 
 
 def test_gates_are_one_each_or_one_for_all():
@@ -143,19 +151,6 @@ def test_pooled_extra_levels_are_the_caption_of_figure_2():
     assert torch.equal(outs[4], gfpn.fpn_convs[3](outs[3]))
     sum(out.sum() for out in outs).backward()
     assert all(p.grad is not None for p in gfpn.parameters())
-
-
-@pytest.mark.parametrize(
-    'option',
-    [
-        dict(gate='softmax'),
-        dict(gate_init='closed'),
-    ],
-)
-def test_unknown_options_are_named(option):
-    ((name, value),) = option.items()
-    with pytest.raises(ValueError, match=f"GFPN: {name}='{value}' is none"):
-        neck(**option)
 
 
 @pytest.mark.parametrize(

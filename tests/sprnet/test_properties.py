@@ -1,6 +1,5 @@
-"""The pure functions against slow ones, over shapes of any size and none."""
+"""The pure functions against slow ones, on random shapes and empty ones."""
 
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -9,19 +8,26 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from mmdet.models.utils import filter_scores_and_topk
 from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
+from support.helpers import INF, NAN, stock_candidates, stub_head
 
-from projects.sprnet import decoder, masks, pasting, pixels, pyramid, rle
+from projects.sprnet import (
+    decoder,
+    detections,
+    mask_targets,
+    pasting,
+    pixels,
+    pyramid,
+    rle,
+)
 
 examples = settings(max_examples=40, deadline=None, derandomize=True)
-NAN, INF = float('nan'), float('inf')
 
 
 @st.composite
 def boxes(draw, least=0, most=9):
-    """(n, 4), some without area, many like each other."""
+    """(n, 4), some of them empty, many similar."""
     count = draw(st.integers(least, most))
     corners = draw(arrays(np.float32, (count, 2, 2), elements=halves))
     return torch.from_numpy(np.sort(corners, axis=1).reshape(-1, 4))
@@ -39,9 +45,9 @@ def iou(a, b):
     return float(shared / union) if shared else 0.0
 
 
-def ious(ones, others):
-    table = [[iou(a, b) for b in others.numpy()] for a in ones.numpy()]
-    return np.array(table).reshape(len(ones), len(others))
+def ious(first, second):
+    table = [[iou(a, b) for b in second.numpy()] for a in first.numpy()]
+    return np.array(table).reshape(len(first), len(second))
 
 
 @examples
@@ -57,7 +63,7 @@ def test_best_boxes(anchors, objects, at_once):
 
 
 def per_pixel(anchors, count):
-    """(L, count, 4) of anchors, less those left over."""
+    """(L, count, 4) of anchors, without the remainder."""
     return anchors[: len(anchors) // count * count].view(-1, count, 4)
 
 
@@ -65,14 +71,17 @@ def per_pixel(anchors, count):
 @given(boxes(), boxes(), st.integers(1, 3), st.sampled_from([0, 0.1, 0.5]))
 def test_positive_pixels(anchors, objects, count, threshold):
     anchors = per_pixel(anchors, count)
-    found = pixels.positive_pixels(anchors, objects, threshold)
+    positives = pixels.positive_pixels(anchors, objects, threshold)
+    assigned = pixels.assign_pixels(anchors, objects)
     expected = []
-    for pixel, ones in enumerate(anchors):
-        table = ious(ones, objects)
+    for pixel, its_anchors in enumerate(anchors):
+        table = ious(its_anchors, objects)
         if table.size and table.max() > threshold:
-            _, instance = np.unravel_index(table.argmax(), table.shape)
+            anchor, instance = np.unravel_index(table.argmax(), table.shape)
             expected.append((pixel, instance))
-    assert list(zip(*(t.tolist() for t in found))) == expected
+            row = (table.max(), anchor, instance)
+            assert tuple(field[pixel] for field in assigned) == row
+    assert list(zip(*(t.tolist() for t in positives))) == expected
 
 
 @examples
@@ -109,23 +118,23 @@ def test_windows_are_unfolds_of_the_pixels_levels(
         for level, (h, w) in enumerate(sizes)
     ]
     length = sum(h * w for h, w in sizes)
-    images, places = (
-        torch.tensor(data.draw(arrays(int, count, elements=one)))
-        for one in (st.integers(0, batch - 1), st.integers(0, length - 1))
+    indices, chosen = (
+        torch.tensor(data.draw(arrays(int, count, elements=values)))
+        for values in (st.integers(0, batch - 1), st.integers(0, length - 1))
     )
-    taps = pyramid.window_rows(images, places, sizes, kernel, dilation)
+    taps = pyramid.window_rows(indices, chosen, sizes, kernel, dilation)
     windows = pyramid.flatten_pyramid(feats)[taps]
-    located = zip(*(t.tolist() for t in pyramid.locate(places, sizes)))
+    located = zip(*(t.tolist() for t in pyramid.locate(chosen, sizes)))
     assert windows.shape == (count, kernel**2, 2)
-    for image, place, (level, y, x), window in zip(
-        images, places, located, windows
+    for image, pixel, (level, y, x), window in zip(
+        indices, chosen, located, windows
     ):
         before = sum(h * w for h, w in sizes[:level])
-        assert place == before + y * sizes[level][1] + x
+        assert pixel == before + y * sizes[level][1] + x
         dense = F.unfold(
             feats[level], kernel, dilation, padding=kernel // 2 * dilation
         )
-        expected = dense[image, :, place - before].view(2, -1).T
+        expected = dense[image, :, pixel - before].view(2, -1).T
         assert torch.equal(window, expected)
 
 
@@ -138,7 +147,7 @@ def test_windows_are_unfolds_of_the_pixels_levels(
     st.data(),
 )
 def test_crops_are_means_of_their_cells(count, size, extent, at_once, data):
-    """Of boxes whose cells are whole pixels, within the image."""
+    """For boxes within the image, with cells of whole pixels."""
     height, width = extent
     assume(min(extent) >= size)
     bits = data.draw(arrays(np.uint8, (count, *extent), elements=bit))
@@ -152,8 +161,8 @@ def test_crops_are_means_of_their_cells(count, size, extent, at_once, data):
         cells = crop.reshape(size, h, size, w).sum(axis=(1, 3))
         expected.append(cells * 2 >= h * w)
     corners = torch.tensor(corners, dtype=torch.float32).view(-1, 4)
-    with patch.object(masks, 'MASKS_AT_ONCE', at_once):
-        targets = masks.mask_targets(
+    with patch.object(mask_targets, 'MASKS_AT_ONCE', at_once):
+        targets = mask_targets.mask_targets(
             BitmapMasks(bits, height, width),
             torch.arange(count),
             corners,
@@ -187,7 +196,7 @@ def pastes(draw):
 
 
 def resized(grid, corners, height, width):
-    """Of an image's pixels the values, NaN outside of the box."""
+    """Values of an image's pixels, NaN outside of the box."""
     (x1, y1, x2, y2), cells = corners, len(grid)
     image = np.full((height, width), NAN)
     rows = [y for y in range(height) if y1 <= y + 0.5 < y2]
@@ -248,7 +257,7 @@ def test_least_logit(probability, dtype, steps):
     scales = torch.logspace(-7, 2, len(steps))
     logits = (edge + scales * torch.from_numpy(steps)).to(dtype)
     above = logits.sigmoid() > probability
-    likely = logits > pixels.least_logit(probability, dtype)
+    likely = logits > detections.least_logit(probability, dtype)
     assert not (above & ~likely).any()
 
 
@@ -264,14 +273,7 @@ def test_least_logit(probability, dtype, steps):
 def test_candidates_are_the_stock_selections_also_of_equal_scores(
     sizes, classes, per_pixel, threshold, count, data
 ):
-    head = SimpleNamespace(
-        cls_out_channels=classes,
-        use_sigmoid_cls=True,
-        loss_cls=None,
-        prior_generator=SimpleNamespace(
-            num_base_priors=[per_pixel] * len(sizes)
-        ),
-    )
+    head = stub_head(classes, per_pixel, len(sizes))
     values = st.sampled_from([-INF, -3, 0, 0.5, 3, INF, NAN])
     maps = [
         torch.from_numpy(
@@ -281,27 +283,20 @@ def test_candidates_are_the_stock_selections_also_of_equal_scores(
         )
         for s in sizes
     ]
-    scores, expected, start = [], [], 0
-    for level in maps:
-        chosen, _, priors, _ = filter_scores_and_topk(
-            level.permute(1, 2, 0).reshape(-1, classes).sigmoid(),
-            threshold,
-            count,
-        )
-        scores.append(chosen)
-        expected += (start + priors // per_pixel).tolist()
-        start += level[0].numel()
     cfg = dict(score_thr=threshold, nms_pre=count)
-    found = pixels.candidate_pixels(maps, head, cfg, torch.cat(scores))
-    assert found.tolist() == expected
+    expected, scores = stock_candidates(maps, head, cfg)
+    candidates = detections.candidate_pixels(maps, head, cfg, scores)
+    assert candidates.tolist() == expected.tolist()
 
 
 @examples
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(0, 3))
-def test_ranks(owners, more):
+def test_index_within_group(owners, more):
     count = max(owners, default=-1) + 1 + more
-    places, most = decoder.ranks(torch.tensor(owners).long(), count)
-    assert places.tolist() == [
+    index, largest = decoder.index_within_group(
+        torch.tensor(owners).long(), count
+    )
+    assert index.tolist() == [
         owners[:i].count(owner) for i, owner in enumerate(owners)
     ]
-    assert most == max(map(owners.count, range(count)), default=0)
+    assert largest == max(map(owners.count, range(count)), default=0)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
+from mmdet.models.utils import filter_scores_and_topk
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -13,12 +15,14 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-import projects.sprnet  # noqa: F401  registers what the configs name
+import projects.sprnet  # noqa: F401  registers the configs' types
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'sprnet'
 SHAPES_CONFIG = CONFIGS / 'sprnet_r18_gfpn_shapes.py'
 BOX_CONFIG = CONFIGS / 'plus' / 'sprnet_r18_gfpn_plus-box_shapes.py'
+OBJECTS = [[24.0, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
+NAN, INF = float('nan'), float('inf')
 
 register_all_modules()
 
@@ -26,7 +30,7 @@ register_all_modules()
 def build_model(
     config: Path = SHAPES_CONFIG, seed: int = 0, **options
 ) -> nn.Module:
-    """A config's model without pre-trained weights, seeded."""
+    """Build a config's model with random weights; options change it."""
     cfg = Config.fromfile(config)
     cfg.merge_from_dict({f'model.{k}': v for k, v in options.items()})
     cfg.model.backbone.init_cfg = None
@@ -36,13 +40,21 @@ def build_model(
     return model
 
 
+def lively(model: nn.Module) -> nn.Module:
+    """Give a model detections above the threshold and masks of any shape."""
+    nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.3)
+    nn.init.constant_(model.bbox_head.retina_cls.bias, -3)
+    nn.init.normal_(model.mask_head.decoder.classifier.weight, std=0.5)
+    return model.eval()
+
+
 def sample(
     boxes: Sequence[Sequence[float]],
     labels: Sequence[int],
     size: tuple[int, int] = (128, 128),
     crowds: Sequence[Sequence[float]] = (),
 ) -> DetDataSample:
-    """An annotated image; each object's mask is an ellipse in its box."""
+    """Annotate an image; each object's mask is an ellipse in its box."""
     height, width = size
     y, x = np.mgrid[:height, :width] + 0.5
     masks = [
@@ -76,7 +88,8 @@ def sample(
 
 def pyramid(
     sizes: Sequence[tuple[int, int]], batch: int = 2, channels: int = 6
-) -> list:
+) -> list[Tensor]:
+    """Random maps (batch, channels, H_l, W_l)."""
     return [
         torch.randn(batch, channels, *s, requires_grad=True) for s in sizes
     ]
@@ -85,7 +98,7 @@ def pyramid(
 def all_pixels(
     sizes: Sequence[tuple[int, int]], batch: int
 ) -> tuple[Tensor, Tensor]:
-    """Image and pyramid index of every pixel there is."""
+    """Image and pyramid index of every pixel."""
     length = sum(h * w for h, w in sizes)
     return (
         torch.arange(batch).repeat_interleave(length),
@@ -95,10 +108,34 @@ def all_pixels(
 
 def at_all_pixels(maps: Sequence[Tensor]) -> Tensor:
     """Dense maps (N, C, H_l, W_l) as rows in the order of all_pixels."""
-    return torch.cat(
-        [
-            one.permute(1, 2, 0).flatten(0, 1)
-            for n in range(len(maps[0]))
-            for one in (level[n] for level in maps)
-        ]
+    rows = [level.flatten(2).transpose(1, 2) for level in maps]
+    return torch.cat(rows, dim=1).flatten(0, 1)
+
+
+def stub_head(classes: int, anchors: int, levels: int) -> SimpleNamespace:
+    """The fields of a dense head that select its candidates."""
+    return SimpleNamespace(
+        cls_out_channels=classes,
+        use_sigmoid_cls=True,
+        loss_cls=None,
+        prior_generator=SimpleNamespace(num_base_priors=[anchors] * levels),
     )
+
+
+def stock_candidates(
+    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict
+) -> tuple[Tensor, Tensor]:
+    """Pixels and scores (n,) of an image's candidates, as MMDetection selects
+    them from all pixels."""
+    start, pixels, scores = 0, [], []
+    for logits, anchors in zip(
+        cls_scores, head.prior_generator.num_base_priors
+    ):
+        logits = logits.permute(1, 2, 0).reshape(-1, head.cls_out_channels)
+        selected, _, priors, _ = filter_scores_and_topk(
+            logits.sigmoid(), cfg['score_thr'], cfg['nms_pre']
+        )
+        pixels.append(start + priors // anchors)
+        scores.append(selected)
+        start += len(logits) // anchors
+    return torch.cat(pixels), torch.cat(scores)

@@ -1,4 +1,4 @@
-"""What each rank of test_ranks.py runs: one training step, its results saved.
+"""Run one training step on each rank and save its results, for test_ranks.py.
 
 python -m torch.distributed.run --nproc-per-node 2 two_ranks.py CONFIG OUT
 """
@@ -11,30 +11,33 @@ sys.path[:0] = map(str, (Path(__file__).parents[1], Path(__file__).parents[2]))
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from mmengine.model import MMDistributedDataParallel  # noqa: E402
-from support.helpers import SHAPES_CONFIG, build_model, sample  # noqa: E402
+from support.helpers import (  # noqa: E402
+    OBJECTS,
+    SHAPES_CONFIG,
+    build_model,
+    sample,
+)
 
 
 def model_and_data(config: Path):
-    """A model whose batch norms are fixed, and an image for each rank: one
-    with three objects, one with none."""
+    """Return a model with fixed batch norms, and an image for each of two
+    ranks: one with three objects, one with none."""
     options = {'backbone.norm_eval': True}
-    if config != SHAPES_CONFIG:  # each box as it is, whatever is drawn
+    if config != SHAPES_CONFIG:  # no random shifts of boxes
         options['mask_head.sampler.std'] = 0.0
     model = build_model(config, **options).train()
     torch.manual_seed(5)
     images = torch.randn(2, 3, 128, 128)
     samples = [
-        sample(
-            [[24, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]], [0, 3, 5]
-        ),
+        sample(OBJECTS, [0, 3, 5]),
         sample([], []),
     ]
     return model, images, samples
 
 
 def step(model, images, samples, out: Path) -> None:
-    """This rank's training step on its own image, (1, 3, H, W), and sample;
-    saves what came of it."""
+    """Train this rank on its own image (1, 3, H, W) and save gradients,
+    weights and mask loss."""
     dist.init_process_group('gloo')
     rank = dist.get_rank()
     wrapped = MMDistributedDataParallel(model, device_ids=None)
