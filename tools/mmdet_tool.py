@@ -3,13 +3,13 @@
     python tools/mmdet_tool.py analysis_tools/get_flops.py CONFIG
     python tools/mmdet_tool.py misc/print_config.py --help
 
-SCRIPT is one of the tools that the mmdet package brings; tools/mmdet_tools.md
+SCRIPT is a file below `tools/` of the installed mmdet; tools/mmdet_tools.md
 lists them. They run unchanged, with these additions:
 
 - the modules of this repository can be imported from any working directory
 - checkpoints are loaded weights-only
 - --amp works in testing, and on machines without a GPU
-- ranks work on machines without a GPU
+- distributed training and testing work on machines without a GPU
 - --cfg-options data_root=FOLDER moves all data of a config
 - a missing file or a refused checkpoint ends in one sentence
 """
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument('script', metavar='SCRIPT')
     parser.add_argument(
-        'arguments', nargs=argparse.REMAINDER, help="the script's own"
+        'arguments', nargs=argparse.REMAINDER, help="SCRIPT's own arguments"
     )
     args = parser.parse_args()
     if not (SCRIPTS / args.script).is_file():
@@ -33,7 +33,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def main() -> None:
+    args = parse_args()
+    sys.argv = [args.script, *args.arguments]
+    run_script(args.script)
+
+
 if __name__ == '__main__':
-    chosen = parse_args()
-    sys.argv = [chosen.script, *chosen.arguments]
-    run_script(chosen.script)
+    main()

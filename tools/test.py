@@ -1,4 +1,4 @@
-"""Test a detector with MMDetection's tools/test.py, see mmdet_tool.py."""
+"""Test a detector with MMDetection's tools/test.py; see mmdet_tool.py."""
 
 from common.mmdet_scripts import run_script
 

@@ -1,4 +1,4 @@
-"""Train a detector with MMDetection's tools/train.py, see mmdet_tool.py."""
+"""Train a detector with MMDetection's tools/train.py; see mmdet_tool.py."""
 
 from common.mmdet_scripts import run_script
 

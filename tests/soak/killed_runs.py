@@ -1,5 +1,5 @@
-"""Trainings that are killed and go on: their weights are those of one that was
-not, bit for bit. Run by `make soak`."""
+"""Trainings that are killed and resumed end with the weights of one that was
+not killed, bit for bit. Run by `make soak`."""
 
 import os
 import random
@@ -8,16 +8,22 @@ import signal
 import subprocess
 import time
 
-from soak.conftest import last_weights, same_weights, training
+from soak.conftest import last_weights, resumable
+from support.commands import environment, run, same_weights
 from support.helpers import ROOT
-from tools.test_mmdet_tool import environment, run
 
 KILLS = 20
-DYING = ROOT / 'tests' / 'support' / 'dying_train.py'
+DYING = str(ROOT / 'tests' / 'support' / 'dying_train.py')
+
+
+def dying(shapes, folder, which) -> list[str]:
+    """:func:`resumable`, killed at the which-th file that it writes."""
+    python, _, *arguments = resumable(shapes, folder)
+    return [python, DYING, str(which), *arguments]
 
 
 def start(command, folder) -> subprocess.Popen:
-    """Start a training; returns when it has begun its log."""
+    """Start a training; returns when its log exists."""
     logs = len(list(folder.glob('*/*.log')))
     process = subprocess.Popen(
         command,
@@ -32,16 +38,22 @@ def start(command, folder) -> subprocess.Popen:
     return process
 
 
+def finish(command, folder, unbroken) -> None:
+    """Run a training to its end and compare its weights."""
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(last_weights(folder), unbroken.weights)
+
+
 def test_killed_at_random_moments(unbroken, shapes, tmp_path, record_property):
     moments, kills, runs = random.Random(0), 0, 0
     while kills < KILLS:
         runs += 1
         folder = tmp_path / str(runs)
         folder.mkdir()
-        command = training(shapes, folder)
         ended = False
         while not ended:
-            process = start(command, folder)
+            process = start(resumable(shapes, folder), folder)
             if kills < KILLS:
                 time.sleep(moments.uniform(0, unbroken.seconds))
             else:
@@ -66,19 +78,16 @@ def test_killed_at_random_moments(unbroken, shapes, tmp_path, record_property):
 
 
 def test_killed_while_writing(unbroken, shapes, tmp_path, record_property):
-    for which in range(1, 7):  # three checkpoints, three markers
+    for which in range(1, 7):  # three checkpoints, three last_checkpoint files
         folder = tmp_path / str(which)
         folder.mkdir()
-        python, tool, *arguments = training(shapes, folder)
-        dead = run([python, DYING, which, *arguments], folder)
+        dead = run(dying(shapes, folder, which), folder)
         assert dead.returncode == -signal.SIGKILL, dead.stderr
         assert len(list(folder.glob('*.part'))) == 1
         assert (folder / 'last_checkpoint').exists() == (which > 2)
         if which > 2:
             last_weights(folder)
-        done = run([python, tool, *arguments], folder)
-        assert done.returncode == 0, done.stderr
-        assert same_weights(last_weights(folder), unbroken.weights)
+        finish(resumable(shapes, folder), folder, unbroken)
         assert not list(folder.glob('*.part'))
     record_property(
         'SIGKILL when half of a checkpoint, or of the file that names the '
@@ -88,11 +97,10 @@ def test_killed_while_writing(unbroken, shapes, tmp_path, record_property):
 
 
 def test_the_disk_is_full_once(unbroken, shapes, tmp_path, record_property):
-    """As which a limit to the size of files serves: write() fails."""
-    command = training(shapes, tmp_path)
-    size = (unbroken.folder / 'epoch_3.pth').stat().st_size
-    python, _, *arguments = command
-    dead = run([python, DYING, 3, *arguments], tmp_path)
+    """A limit on the size of files stands for a full disk: write() fails."""
+    command = resumable(shapes, tmp_path)
+    limit = (unbroken.folder / 'epoch_3.pth').stat().st_size // 2
+    dead = run(dying(shapes, tmp_path, 3), tmp_path)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     done = subprocess.run(
         command,
@@ -100,16 +108,14 @@ def test_the_disk_is_full_once(unbroken, shapes, tmp_path, record_property):
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (size // 2, size // 2)
+            resource.RLIMIT_FSIZE, (limit, limit)
         ),
     )
     assert done.returncode == 1
-    said = done.stderr.splitlines()[-1]
-    assert said.startswith('train.py: ') and 'epoch_2.pth' in said
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith('train.py: ') and 'epoch_2.pth' in message
     assert {p.name for p in tmp_path.glob('*.pth*')} == {'epoch_1.pth'}
-    done = run(command, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert same_weights(last_weights(tmp_path), unbroken.weights)
+    finish(command, tmp_path, unbroken)
     record_property(
         'disk full while a checkpoint is written; resumed',
         (1, 'nothing: the earlier checkpoint stays, the same weights'),

@@ -12,21 +12,27 @@ import mmengine
 import psutil
 import pytest
 import torch
-from soak.conftest import same_weights
+from support.commands import (
+    coco_figures,
+    command,
+    environment,
+    run,
+    same_weights,
+    small,
+)
 from support.helpers import ROOT, SHAPES_CONFIG
 from support.rank_step import model_and_data
-from tools.test_mmdet_tool import coco_lines, command, environment, run
 
 from projects.sprnet import spr_head
 
 STEP = ROOT / 'tests' / 'support' / 'rank_step.py'
 PORT = '29621'
 
-ranks_of = pytest.mark.parametrize('ranks', [2, 4])
+two_and_four = pytest.mark.parametrize('ranks', [2, 4])
 
 
-@ranks_of
-def test_a_step_on_images_of_different_sizes_and_none_with_objects(
+@two_and_four
+def test_a_step_on_images_of_different_sizes_one_without_objects(
     ranks, tmp_path, monkeypatch, record_property
 ):
     subprocess.run(
@@ -38,11 +44,13 @@ def test_a_step_on_images_of_different_sizes_and_none_with_objects(
         check=True,
         timeout=300,
     )
-    found = [torch.load(tmp_path / f'rank{r}.pth') for r in range(ranks)]
-    assert all(
-        same_weights(rank['weights'], found[0]['weights']) for rank in found
+    first, *others = (
+        torch.load(tmp_path / f'rank{r}.pth') for r in range(ranks)
     )
-    # In one process: the mask losses of all images over all their pixels.
+    for other in others:
+        assert same_weights(other['weights'], first['weights'])
+    # In one process: the sum of the images' mask losses, divided by the number
+    # of pixels in all images
     model, images, samples = model_and_data()
     counts = []
 
@@ -61,7 +69,7 @@ def test_a_step_on_images_of_different_sizes_and_none_with_objects(
     mask_losses().backward()
     for key, parameter in model.mask_head.named_parameters():
         torch.testing.assert_close(
-            found[0]['grads'][f'mask_head.{key}'],
+            first['grads'][f'mask_head.{key}'],
             parameter.grad,
             atol=1e-6,
             rtol=1e-4,
@@ -73,30 +81,29 @@ def test_a_step_on_images_of_different_sizes_and_none_with_objects(
     )
 
 
-def training(shapes: Path, ranks: int) -> list:
-    """The command of a training that does not end by itself."""
-    options = [
-        'train_cfg.max_epochs=999',
-        'default_hooks.checkpoint.max_keep_ckpts=1',
-    ]
-    arguments = command('', shapes, '--work-dir', 'run', options=options)[2:]
-    tool = ROOT / 'tools' / 'dist_train.sh'
-    words = [tool, SHAPES_CONFIG, ranks, *arguments]
-    return [str(word) for word in words]
-
-
 @pytest.fixture
 def launch(shapes, tmp_path):
-    """Start a training as one node; its output is in output<node>. Whatever
-    it leaves is killed in the end."""
+    """Start one node of a training that does not end by itself.
+
+    Its output goes to output<node>. Processes that are left are killed after
+    the test.
+    """
+    options = small(
+        shapes,
+        'train_cfg.max_epochs=999',
+        'default_hooks.checkpoint.max_keep_ckpts=1',
+    )
 
     def start(ranks: int, node: int = 0, nodes: int = 1) -> psutil.Popen:
+        where = ('--work-dir', 'run')
+        train = command(
+            'dist_train.sh', SHAPES_CONFIG, ranks, *where, *options
+        )
         with open(tmp_path / f'output{node}', 'w') as file:
             return psutil.Popen(
-                training(shapes, ranks),
+                train,
                 cwd=tmp_path,
                 env=environment(
-                    PYTHON=sys.executable,
                     PORT=PORT,
                     NNODES=str(nodes),
                     NODE_RANK=str(node),
@@ -114,6 +121,7 @@ def launch(shapes, tmp_path):
 
 
 def wait_for_training(output: Path) -> None:
+    """Wait until a training is in its second epoch."""
     deadline = time.monotonic() + 120
     while not re.search(r'Epoch\(train\) +\[ *2\]', output.read_text()):
         assert time.monotonic() < deadline, output.read_text()
@@ -121,7 +129,7 @@ def wait_for_training(output: Path) -> None:
 
 
 def seconds_to_end(launcher: psutil.Popen, others: list) -> float:
-    """Wait, at most a minute, until a launcher failed and its ranks ended."""
+    """Seconds, at most 60, until a launcher fails and its ranks have ended."""
     began = time.monotonic()
     assert launcher.wait(60) != 0
     _, alive = psutil.wait_procs(others, timeout=60)
@@ -131,7 +139,7 @@ def seconds_to_end(launcher: psutil.Popen, others: list) -> float:
     return seconds
 
 
-@ranks_of
+@two_and_four
 @pytest.mark.parametrize('victim', ['first', 'last'])
 def test_a_rank_dies(ranks, victim, launch, tmp_path, record_property):
     launcher = launch(ranks)
@@ -174,46 +182,35 @@ def test_a_node_dies(victim, launch, tmp_path, record_property):
 
 
 @pytest.fixture(scope='module')
-def one_rank(unbroken, shapes, tmp_path_factory):
-    """The line of figures of one rank's test."""
-    folder = tmp_path_factory.mktemp('one')
-    done = run(
-        command('test.py', shapes, SHAPES_CONFIG, checkpoint(unbroken)), folder
-    )
-    assert done.returncode == 0, done.stderr
-    return figures(done)
-
-
 def checkpoint(unbroken) -> Path:
     return unbroken.folder / 'epoch_3.pth'
 
 
-def figures(done) -> str:
-    (line,) = coco_lines(done)
-    return line.split(']', 1)[1]
-
-
-@ranks_of
-def test_each_image_is_gathered_once(
-    ranks, unbroken, one_rank, shapes, tmp_path, record_property
-):
-    arguments = command('', shapes, '--out', 'found.pkl')[2:]
-    done = run(
-        [
-            ROOT / 'tools' / 'dist_test.sh',
-            *(SHAPES_CONFIG, checkpoint(unbroken), ranks, *arguments),
-        ],
-        tmp_path,
-        PYTHON=sys.executable,
-        PORT=PORT,
-    )
+@pytest.fixture(scope='module')
+def figures_of_one_rank(checkpoint, shapes, tmp_path_factory):
+    test = command('test.py', SHAPES_CONFIG, checkpoint, *small(shapes))
+    done = run(test, tmp_path_factory.mktemp('one'))
     assert done.returncode == 0, done.stderr
-    assert figures(done) == one_rank
-    ids = [image['img_id'] for image in mmengine.load(tmp_path / 'found.pkl')]
+    return coco_figures(done)
+
+
+@two_and_four
+def test_each_image_is_gathered_once(
+    ranks, checkpoint, figures_of_one_rank, shapes, tmp_path, record_property
+):
+    arguments = ('--out', 'results.pkl', *small(shapes))
+    test = command(
+        'dist_test.sh', SHAPES_CONFIG, checkpoint, ranks, *arguments
+    )
+    done = run(test, tmp_path, PORT=PORT)
+    assert done.returncode == 0, done.stderr
+    assert coco_figures(done) == figures_of_one_rank
+    results = mmengine.load(tmp_path / 'results.pkl')
+    ids = [result['img_id'] for result in results]
     images = json.loads(
         (shapes / 'annotations' / 'instances_val2017.json').read_text()
     )['images']
-    assert len(images) % ranks
+    assert len(images) % ranks  # so that the sampler pads the last batch
     assert sorted(ids) == sorted(image['id'] for image in images)
     record_property(
         f'a test of {len(images)} images on {ranks} ranks',

@@ -1,4 +1,4 @@
-"""train.py, killed while it writes a file of a checkpoint:
+"""Run train.py, and kill it while it writes the WHICH-th checkpoint file.
 
 python dying_train.py WHICH [arguments of train.py]
 """

@@ -1,4 +1,4 @@
-"""What each rank of ranks.py runs: a training step on images of its own size.
+"""A rank of soak/ranks.py: one training step on an image of its own size.
 
 python -m torch.distributed.run --nproc-per-node N rank_step.py OUT
 """
@@ -22,8 +22,10 @@ BOXES = [
 
 
 def model_and_data():
-    """A model whose batch norms are fixed, and for each of four ranks an image
-    of its own size; the second shows no object."""
+    """A model with fixed batch norms, and an image for each of four ranks.
+
+    The images differ in size; the second one has no objects.
+    """
     model = build_model(**{'backbone.norm_eval': True}).train()
     torch.manual_seed(5)
     images = [torch.randn(1, 3, *size) for size in SIZES]

@@ -9,7 +9,7 @@ import mmdet
 import torch
 from mmengine.config import Config
 
-import projects.sprnet  # noqa: F401  for scripts that load no config of ours
+import projects.sprnet  # noqa: F401  for scripts that load no config
 
 from .cli import CFG_OPTIONS, one_sentence
 from .configs import moved_data
@@ -19,28 +19,30 @@ AMP = '--amp'
 
 
 def run_script(script: str) -> None:
-    """Run ``script`` of mmdet's tools with this process's arguments."""
+    """Run a script of mmdet's tools with the arguments of this process."""
     argv = sys.argv[1:]
     with one_sentence(script, (FloatingPointError,)):
         argv, precision = mixed_precision(script, argv)
-        options = moved_paths(argv) + cpu_ranks(argv) + precision
+        options = data_options(argv) + cpu_rank_options(argv) + precision
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
 
 
 def with_options(argv: list[str], options: list[str]) -> list[str]:
-    """Add config options to arguments; options that are there win."""
+    """Add config options to arguments; options given by the user win."""
     if not options:
         return argv
     if CFG_OPTIONS not in argv:
-        return argv + [CFG_OPTIONS] + options
-    place = argv.index(CFG_OPTIONS) + 1
-    return argv[:place] + options + argv[place:]
+        return [*argv, CFG_OPTIONS, *options]
+    start = argv.index(CFG_OPTIONS) + 1  # of two equal keys the later wins
+    return argv[:start] + options + argv[start:]
 
 
-def moved_paths(argv: list[str]) -> list[str]:
-    """Give the config options that ``data_root=FOLDER`` stands for, if it is
-    among the arguments; see :func:`.configs.moved_data`."""
+def data_options(argv: list[str]) -> list[str]:
+    """Config options that ``data_root=FOLDER`` stands for, if it is given.
+
+    See :func:`.configs.moved_data`.
+    """
     roots = [a.split('=', 1)[1] for a in argv if a.startswith('data_root=')]
     configs = [a for a in argv if a.endswith('.py')]
     if not roots or not configs:
@@ -61,29 +63,31 @@ def mixed_precision(
     Returns:
         The remaining arguments, and config options.
     """
-    if AMP not in argv or (script == 'train.py' and torch.cuda.is_available()):
+    training = script == 'train.py'
+    if AMP not in argv or (training and torch.cuda.is_available()):
         return argv, []
-    if script == 'train.py':
-        options = ['optim_wrapper.type=BFloat16OptimWrapper']
-    else:
-        options = ['test_cfg.fp16=True']
-    return [a for a in argv if a != AMP], options
+    option = (
+        'optim_wrapper.type=BFloat16OptimWrapper'
+        if training
+        else 'test_cfg.fp16=True'
+    )
+    return [a for a in argv if a != AMP], [option]
 
 
-def cpu_ranks(argv: list[str]) -> list[str]:
-    """Start the process group of a launched rank on a machine without a GPU.
+def cpu_rank_options(argv: list[str]) -> list[str]:
+    """Join the process group if this is a rank on a machine without a GPU.
 
-    mmengine would choose a GPU for the rank and wrap the model for it.
+    mmengine itself would choose a GPU for the rank and wrap the model for it.
 
     Returns:
-        Config options for a wrapper without a device.
+        Config options of a model wrapper without a device.
     """
     launched = any(a.startswith('--launcher') for a in argv)
     if not launched or torch.cuda.is_available():
         return []
     if 'RANK' not in os.environ:
         sys.exit(
-            'no GPU found: without one, ranks are started by '
+            '--launcher found no GPU; without one, start ranks with '
             'tools/dist_train.sh or tools/dist_test.sh'
         )
     torch.distributed.init_process_group('gloo')
