@@ -1,14 +1,14 @@
-"""A page on this machine that shows what single pixels hold.
+"""Show what single pixels of the feature pyramid predict, on a local web page.
 
     python tools/explorer.py                      # after `make demo`
     python tools/explorer.py CONFIG CHECKPOINT
 
-opens an SPRNet at http://127.0.0.1:7860. Upload an image or pick one: its
-boxes, masks and scores. Click any pixel: of every pyramid level the feature
-pixel there, its anchors, its best class, the 32x32 mask that it reconstructs,
-that mask in its box, and for validation images whether training would call it
-positive. Without CONFIG, what `make demo` trained. Needs Gradio; nothing is
-fetched from or sent to anywhere else.
+Serve an SPRNet at http://127.0.0.1:7860, by default the one that `make demo`
+trained. Upload an image or pick one to see its boxes, masks and scores. Click
+anywhere to see the feature pixel of each pyramid level there: its anchors, its
+best class, the 32x32 mask that it reconstructs, that mask in its box, and for
+validation images whether it would be a positive pixel in training. The command
+needs Gradio. It exchanges no data with other machines.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from common.cli import (
     parser_of,
 )
 from common.configs import load_config, load_model
-from common.demo_model import add_model, fill_in
+from common.demo_model import add_model_arguments, default_to_demo
 from common.images import select
-from explore.view import check
+from explore.view import check_supported
 from mmdet.registry import DATASETS
 
-try:  # requirements-tools.txt has Gradio
+try:  # Gradio is optional: requirements-tools.txt
     import gradio as gr
     from explore.actions import Actions
     from explore.page import build_page, launch, temporary_files
@@ -41,16 +41,16 @@ else:
 
 def parse_args() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    add_model(parser)
+    add_model_arguments(parser)
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen at (127.0.0.1: this machine alone)',
+        help='address to listen at (default: 127.0.0.1, this machine only)',
     )
     parser.add_argument(
         '--port',
         type=int,
-        help='port to listen at (the first free one from 7860 on)',
+        help='port to listen at (default: the first free one from 7860 on)',
     )
     add_selection(parser)
     add_device(parser)
@@ -59,11 +59,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def serve(args: argparse.Namespace) -> tuple['gr.Blocks', str]:
-    """The page, which a thread serves, and its address."""
-    fill_in(args)
+    """Serve the page from a thread; return the page and its address."""
+    default_to_demo(args)
     config = load_config(args.config, args.cfg_options)
     model = load_model(config, args.checkpoint, args.device)
-    check(model)
+    check_supported(model)
     try:
         dataset = DATASETS.build(config.val_dataloader.dataset)
         examples = select(dataset, args.image_ids, args.number)
@@ -85,7 +85,7 @@ def main() -> None:
             'pip install -r requirements-tools.txt'
         )
     try:
-        # Before anything is loaded, and once: Gradio would try 100 ports.
+        # Fail before the model is loaded; Gradio would try 100 ports.
         socket.create_server((args.host, args.port or 0)).close()
     except (OSError, OverflowError) as error:
         sys.exit(

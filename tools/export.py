@@ -1,28 +1,30 @@
-"""Write a detector with its masks to one ONNX file, and check it.
+"""Export a detector with its masks to one ONNX file, and check the file.
 
     python tools/export.py
     python tools/export.py CONFIG CHECKPOINT OUT.onnx
 
-The first is the demo's. The file takes batches of any number and size:
+Without arguments, export the detector that `make demo` trained. The file takes
+any number of images of any size:
 
-    images        (N, 3, H, W) float32, normalised and padded below and right
+    images        (N, 3, H, W) float32, normalised, padded below and right
     image_shapes  (N, 2) int64, heights and widths without the padding
 
-and gives the D detections of all the images after NMS, image by image, best
-first:
+It returns the D detections of all images after NMS, image by image, each
+image's best first:
 
-    image_index   (D,) int64, of which image
+    image_index   (D,) int64, the image of each detection, in 0..N - 1
     boxes         (D, 4) float32, x1, y1, x2, y2 in pixels of the input
     scores        (D,) float32
     labels        (D,) int64
     masks         (D, 32, 32) float32, probabilities that fill the box
 
-Classes, thresholds and how to make the input stand in the file's metadata.
-tools/onnx_client.py reads them, and is all that a program without PyTorch
-needs; tools/onnx_export/README.md has more.
+The file's metadata holds the classes, the thresholds and the preprocessing.
+tools/onnx_client.py runs the file without PyTorch. See
+tools/onnx_export/README.md.
 
-The file is then run by that client on real images, and must find what PyTorch
-finds: boxes within 0.1 pixel, scores within 0.001, masks with an IoU of 0.99.
+The command then runs the file with that client on real images. The result must
+match PyTorch's: boxes within 0.1 pixel, scores within 0.001, masks with an IoU
+of at least 0.99.
 """
 
 import argparse
@@ -43,7 +45,7 @@ from common.cli import (
     parser_of,
 )
 from common.configs import load_config, load_model
-from common.demo_model import add_model, fill_in
+from common.demo_model import add_model_arguments, default_to_demo
 from common.images import image_files, readable, select
 from mmdet.apis import inference_detector
 from mmdet.registry import DATASETS
@@ -56,10 +58,15 @@ from torch import nn
 
 from projects.sprnet import DenseMasks
 
-try:  # requirements-tools.txt has these packages
+try:  # these packages are optional: requirements-tools.txt
     import onnxruntime
     from onnx_client import detect
-    from onnx_export.compare import LIMIT, Difference, difference, greatest
+    from onnx_export.compare import (
+        LIMIT,
+        Difference,
+        difference,
+        largest_difference,
+    )
     from onnx_export.graph import export
 except ModuleNotFoundError as error:
     MISSING = error.name
@@ -69,79 +76,101 @@ else:
 
 def parse_args() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    add_model(parser)
+    add_model_arguments(parser)
     parser.add_argument(
         'out',
         type=Path,
         nargs='?',
         metavar='OUT.onnx',
-        help='default: beside the checkpoint, with its name',
+        help="default: the checkpoint's path, ending in .onnx",
     )
     parser.add_argument(
         '--images',
         type=existing,
         nargs='+',
         metavar='IMAGE_OR_FOLDER',
-        help="what it is checked on (images of the config's test data)",
+        help="images to compare on (default: the config's test data)",
     )
     parser.add_argument(
         '--number',
         type=at_least_one,
         default=8,
-        help='without --images, the first so many (8)',
+        help='without --images, compare on the first so many (8)',
     )
     parser.add_argument(
         '--time',
         type=at_least_one,
         metavar='ROUNDS',
-        help='also time it beside PyTorch: every image so many times, in '
-        'turns, from its pixels to masks of its size',
+        help='also time each image so many times in onnxruntime and in '
+        'PyTorch, from its pixels to masks of its size',
     )
     add_cfg_options(parser)
     return parser.parse_args()
 
 
-def some_images(config: Config, number: int) -> list[Path]:
-    """Files of the first images of a config's test data."""
+def find_images(args: argparse.Namespace, config: Config) -> list[Path]:
+    """List the images to compare on.
+
+    Raises:
+        ValueError: A file of --images is not a readable image.
+    """
+    if args.images:
+        # Separately: two folders may have files of the same name.
+        files = [f for path in args.images for f in image_files([path])]
+        images, unreadable = readable(files)
+        if unreadable:
+            raise ValueError(
+                '--images: cannot be read as images: '
+                f'{", ".join(map(str, unreadable))}'
+            )
+        return images
     dataset = DATASETS.build(config.test_dataloader.dataset)
     return [
         Path(dataset.get_data_info(i)['img_path'])
-        for i in select(dataset, (), number)
+        for i in select(dataset, (), args.number)
     ]
 
 
-def check(
+def open_session(path: Path) -> 'onnxruntime.InferenceSession':
+    """Load a file into onnxruntime, with as many threads as PyTorch uses."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(path, options)
+
+
+def compare(
     detector: nn.Module,
     session: 'onnxruntime.InferenceSession',
     images: Sequence[Path],
 ) -> 'Difference':
-    """How far the file's detections are from PyTorch's.
+    """Compare the file's detections with PyTorch's.
 
     Raises:
-        ValueError: Other detections; names the image.
+        ValueError: They are not the same objects; names the image.
     """
-    # Also where the config gives them as run lengths
+    # Whatever the config's mask_output is: the file has no run lengths.
     detector.mask_head.mask_output = DenseMasks()
     differences = []
     for image in images:
-        theirs = inference_detector(detector, str(image)).pred_instances
+        expected = inference_detector(detector, str(image)).pred_instances
         try:
-            ours = detect(session, cv2.imread(str(image)))
-            differences.append(difference(ours, theirs))
+            detections = detect(session, cv2.imread(str(image)))
+            differences.append(difference(detections, expected))
         except ValueError as error:
             raise ValueError(
-                f'the file is written, but in {image} it finds {error}'
+                f'the file is written, but its result for {image} is wrong: '
+                f'{error}'
             ) from error
-    return greatest(differences)
+    return largest_difference(differences)
 
 
-def times(
+def time_both(
     detector: nn.Module,
     session: 'onnxruntime.InferenceSession',
     images: Sequence[Path],
     rounds: int,
 ) -> str:
-    """Time of an image in both, taken in turns, in words."""
+    """Time each image in onnxruntime and PyTorch; describe the result."""
     pipeline = get_test_pipeline_cfg(detector.cfg.copy())
     pipeline[0].type = 'mmdet.LoadImageFromNDArray'
     pipeline = Compose(pipeline)
@@ -155,17 +184,18 @@ def times(
         runs['onnxruntime', n] = lambda array=array: seconds(
             lambda: detect(session, array), cpu
         )
-    found = in_turns(runs, rounds, lambda text: None, warm_up=1)
-    theirs, ours = (
-        np.array([found[name, n] for n in range(len(arrays))])
+    times = in_turns(runs, rounds, lambda text: None, warm_up=1)
+    pytorch, onnx = (
+        np.array([times[name, n] for n in range(len(arrays))])
         for name in ('PyTorch', 'onnxruntime')
     )
-    low, middle, high = np.quantile(ours / theirs, (0.25, 0.5, 0.75))
+    low, median, high = np.quantile(onnx / pytorch, (0.25, 0.5, 0.75))
     here = machine(cpu)
     return (
-        f'an image takes {np.median(ours):.3f} s, with PyTorch '
-        f'{np.median(theirs):.3f} s; of {ours.size} pairs half the ratios lie '
-        f'between {low:.2f} and {high:.2f}, their median is {middle:.2f}\n'
+        f'an image takes {np.median(onnx):.3f} s, with PyTorch '
+        f'{np.median(pytorch):.3f} s; the median ratio of {onnx.size} pairs '
+        f'is {median:.2f}, and half of the ratios are between {low:.2f} and '
+        f'{high:.2f}\n'
         f'({here["processor"]}, {here["software"]}, '
         f'onnxruntime {version("onnxruntime")})'
     )
@@ -179,36 +209,29 @@ def main() -> None:
             'pip install -r requirements-tools.txt'
         )
     with one_sentence():
-        fill_in(args)
+        default_to_demo(args)
         args.out = args.out or args.checkpoint.with_suffix('.onnx')
         config = load_config(args.config, args.cfg_options)
-        if args.images:
-            files = [f for path in args.images for f in image_files([path])]
-            images, unreadable = readable(files)
-            if unreadable:
-                raise ValueError(
-                    f'no images: {", ".join(map(str, unreadable))}'
-                )
-        else:
-            images = some_images(config, args.number)
+        images = find_images(args, config)
         detector = load_model(config, args.checkpoint, 'cpu')
         export(detector, config, args.out)
         print(f'written to {args.out}')
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(args.out, options)
-        found = check(detector, session, images)
-    print(f'{len(images)} images, {found}')
-    if not found.detections:
-        sys.exit('export.py: nothing to compare; --images names others')
-    if not found.tolerable():
+        session = open_session(args.out)
+        result = compare(detector, session, images)
+    print(f'{len(images)} images, {result}')
+    if not result.detections:
         sys.exit(
-            f'export.py: {args.out} is written, but that is more than '
-            f'{LIMIT.box} pixels, {LIMIT.score} or an IoU below '
-            f'{LIMIT.mask_iou}'
+            'export.py: no detections to compare; choose other images with '
+            '--images'
+        )
+    if not result.tolerable():
+        sys.exit(
+            f'export.py: {args.out} is written, but it differs from PyTorch '
+            f'by more than {LIMIT.box} pixels or a score of {LIMIT.score}, or '
+            f'masks have an IoU below {LIMIT.mask_iou}'
         )
     if args.time:
-        print(times(detector, session, images, args.time))
+        print(time_both(detector, session, images, args.time))
 
 
 if __name__ == '__main__':

@@ -1,28 +1,28 @@
-"""The explorer on the shapes, with a small untrained model."""
+"""The explorer with a small untrained model on the shapes data set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import cv2
+import numpy as np
 from explore.actions import Actions
 from explore.page import build_page, launch, temporary_files
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from support.helpers import SHAPES_CONFIG, build_model
 
-COUNT = 5  # detections
-# Untrained, none would be above the config's score.
+COUNT = 5  # detections per image
+# Untrained scores are below the config's threshold.
 OPTIONS = {'test_cfg.score_thr': 0.0, 'test_cfg.max_per_img': COUNT}
 
 
-def actions(
-    shapes: Path, config: Path = SHAPES_CONFIG, **options: object
-) -> Actions:
-    """What a page does, on a config's model and five validation images."""
+def build_actions(shapes: Path, config: Path = SHAPES_CONFIG) -> Actions:
+    """Build the page's actions, with five validation images as examples."""
     cfg = Config.fromfile(config)
     cfg.val_dataloader.dataset.data_root = str(shapes)
-    model = build_model(config, **{**OPTIONS, **options}).eval()
+    model = build_model(config, **OPTIONS).eval()
     model.cfg = cfg
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
     model.dataset_meta = dataset.metainfo
@@ -30,10 +30,10 @@ def actions(
 
 
 @contextmanager
-def served(acts: Actions) -> Iterator[str]:
-    """The address of a page, while it is served."""
+def served(actions: Actions) -> Iterator[str]:
+    """Serve a page while the context is open; yield its address."""
     with temporary_files():
-        page = build_page(acts, 'a test')
+        page = build_page(actions, 'a test')
         try:
             # Uvicorn's logging would close the log files of other tests.
             with patch('logging.config.dictConfig'):
@@ -41,3 +41,10 @@ def served(acts: Actions) -> Iterator[str]:
             yield address
         finally:
             page.close()
+
+
+def write_noise(path: Path, height: int, width: int) -> Path:
+    """Write an image of noise."""
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3))
+    cv2.imwrite(str(path), noise.astype(np.uint8))
+    return path

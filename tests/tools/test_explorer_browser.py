@@ -3,8 +3,6 @@
 import json
 import shutil
 
-import cv2
-import numpy as np
 import pytest
 
 pytest.importorskip('selenium', reason='a browser test needs selenium')
@@ -16,7 +14,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from support.explorer_pages import COUNT, actions, served
+from support.explorer_pages import COUNT, build_actions, served, write_noise
 
 PROGRAMS = 'chromium', 'chromedriver'
 MISSING = [name for name in PROGRAMS if not shutil.which(name)]
@@ -27,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope='module')
 def address(shapes):
-    with served(actions(shapes)) as address:
+    with served(build_actions(shapes)) as address:
         yield address
 
 
@@ -40,7 +38,7 @@ def browser():
         '--no-sandbox',
         '--disable-dev-shm-usage',
         '--window-size=1400,1000',
-        # Two tabs at once
+        # Tabs in the background must keep working.
         '--disable-background-timer-throttling',
         '--disable-renderer-backgrounding',
     ):
@@ -53,14 +51,14 @@ def browser():
 
 
 class Visitor:
-    """A tab of the browser on the page."""
+    """A browser tab that shows the page."""
 
     def __init__(self, browser, address):
         browser.switch_to.new_window('tab')
         browser.get(address)
         self.browser = browser
         self.tab = browser.current_window_handle
-        # The page may draw an element anew while it is looked at.
+        # The page may replace an element while it is being read.
         self.wait = WebDriverWait(
             browser, 20, ignored_exceptions=[StaleElementReferenceException]
         )
@@ -70,11 +68,11 @@ class Visitor:
         return self.browser.find_element(By.ID, name)
 
     def wait_for(self, name, words):
-        """Until an element says this; what it says in all."""
+        """Wait until an element's text has some words; return the text."""
         self.browser.switch_to.window(self.tab)
         self.wait.until(
             lambda _: words in self.find(name).text,
-            f'{name} does not say {words!r}',
+            f'{name} does not have {words!r}',
         )
         return self.wait.until(lambda _: self.find(name).text)
 
@@ -84,10 +82,10 @@ class Visitor:
         button.send_keys(str(file))
 
     def click(self, across, down):
-        """Click the picture at these shares of its width and height."""
+        """Click the picture at fractions of its width and height."""
         self.browser.switch_to.window(self.tab)
         image = self.find('picture').find_element(By.TAG_NAME, 'img')
-        # The element may be larger than what it shows, in its middle.
+        # The picture is in the middle of an element that may be larger.
         width, height = (
             float(image.get_property(name))
             for name in ('naturalWidth', 'naturalHeight')
@@ -106,7 +104,7 @@ class Visitor:
         number.send_keys(str(value), Keys.ENTER, Keys.TAB)
 
     def source(self, name):
-        """Where a picture comes from."""
+        """The URL of a picture."""
         self.browser.switch_to.window(self.tab)
         image = self.find(name).find_element(By.TAG_NAME, 'img')
         return image.get_attribute('src')
@@ -117,13 +115,7 @@ def visitor(browser, address):
     return Visitor(browser, address)
 
 
-def noise(path, height, width):
-    random = np.random.default_rng(0).integers(0, 255, (height, width, 3))
-    cv2.imwrite(str(path), random.astype(np.uint8))
-    return path
-
-
-def test_it_opens_an_example_and_its_pixel(visitor):
+def test_the_first_example_is_shown_with_its_pixels(visitor):
     assert 'image 96 x 96, input 192 x 192' in visitor.find('line').text
     for level in range(5):
         text = visitor.wait_for(f'text-{level}', f'P{3 + level}')
@@ -133,14 +125,14 @@ def test_it_opens_an_example_and_its_pixel(visitor):
 
 
 def test_a_click_shows_the_pixels_under_it(visitor):
-    # Input 192 x 192: at (144, 48)
+    # At (144, 48) of an input of 192 x 192
     visitor.click(0.75, 0.25)
     visitor.wait_for('text-0', 'row 6, column 18')
     visitor.wait_for('text-1', 'row 3, column 9')
-    visitor.wait_for('text-3', 'row 1, column 2')  # 0.75 and 2.25
+    visitor.wait_for('text-3', 'row 1, column 2')  # rounded from 0.75 and 2.25
 
 
-def test_thresholds_act(visitor):
+def test_thresholds_change_the_page(visitor):
     visitor.slide('score', 0)
     visitor.wait_for('line', f'{COUNT} of {COUNT} detections')
     before = visitor.source('mask-0')
@@ -150,35 +142,35 @@ def test_thresholds_act(visitor):
     visitor.wait_for('line', f'0 of {COUNT} detections')
 
 
-def test_a_broken_file_is_explained_and_passed_over(visitor, tmp_path):
+def test_a_broken_file_is_explained_and_skipped(visitor, tmp_path):
     (tmp_path / 'text.jpg').write_text('no image')
     visitor.upload(tmp_path / 'text.jpg')
     toast = visitor.wait.until(
         lambda b: b.find_elements(By.CSS_SELECTOR, '.toast-body')
     )
-    assert 'text.jpg is no image.' in toast[0].text
+    assert 'text.jpg' in toast[0].text
     assert 'image 96 x 96' in visitor.find('line').text
     assert 'Error' not in visitor.find('picture').text
-    visitor.upload(noise(tmp_path / 'good.png', 60, 80))
+    visitor.upload(write_noise(tmp_path / 'good.png', 60, 80))
     visitor.wait_for('line', 'image 80 x 60, input 192 x 144')
     assert 'training' not in visitor.wait_for('text-0', 'P3')
 
 
 def test_two_visitors_at_once(visitor, browser, address, tmp_path):
-    other = Visitor(browser, address)
-    visitor.upload(noise(tmp_path / 'one.png', 70, 50))
-    other.upload(noise(tmp_path / 'other.png', 30, 90))
+    second = Visitor(browser, address)
+    visitor.upload(write_noise(tmp_path / 'first.png', 70, 50))
+    second.upload(write_noise(tmp_path / 'second.png', 30, 90))
     visitor.wait_for('line', 'image 50 x 70')
-    other.wait_for('line', 'image 90 x 30')
+    second.wait_for('line', 'image 90 x 30')
     visitor.click(0.25, 0.75)
-    other.click(0.25, 0.75)
+    second.click(0.25, 0.75)
     # Inputs of 137 x 192 and of 192 x 64
     visitor.wait_for('text-0', 'row 18, column 4')
-    other.wait_for('text-0', 'row 6, column 6')
+    second.wait_for('text-0', 'row 6, column 6')
     visitor.wait_for('line', 'image 50 x 70')
 
 
-def test_the_gates_are_shown_of_each_image(visitor, tmp_path):
+def test_the_gates_are_shown_for_each_image(visitor, tmp_path):
     visitor.browser.switch_to.window(visitor.tab)
     tabs = visitor.browser.find_elements(By.CSS_SELECTOR, '[role=tab]')
     next(tab for tab in tabs if tab.text == 'Gates').click()
@@ -186,17 +178,17 @@ def test_the_gates_are_shown_of_each_image(visitor, tmp_path):
         lambda _: visitor.find('gates').find_elements(By.TAG_NAME, 'img')
     )
     before = visitor.source('gates')
-    visitor.upload(noise(tmp_path / 'next.png', 40, 40))
+    visitor.upload(write_noise(tmp_path / 'next.png', 40, 40))
     visitor.wait.until(lambda _: visitor.source('gates') != before)
 
 
 def test_nothing_leaves_the_machine(browser, address):
-    """Of all that was asked for in the tests above."""
-    asked = [
+    """Checks the requests of all tests above."""
+    urls = [
         json.loads(entry['message'])['message']['params']['request']['url']
         for entry in browser.get_log('performance')
         if '"Network.requestWillBeSent"' in entry['message']
     ]
-    assert len(asked) > 20
+    assert len(urls) > 20
     own = address.rstrip('/') + '/', 'data:', 'blob:', 'chrome:', 'about:'
-    assert [url for url in asked if not url.startswith(own)] == []
+    assert [url for url in urls if not url.startswith(own)] == []

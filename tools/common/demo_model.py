@@ -1,4 +1,4 @@
-"""What `make demo` trained, for tools that show it unless told otherwise."""
+"""The detector that `make demo` trains: the default of some commands."""
 
 import argparse
 from pathlib import Path
@@ -14,22 +14,25 @@ BOX_CONFIG = (
 )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Arguments for a config and a checkpoint, which may be left out."""
-    parser.add_argument('config', type=existing, nargs='?', help=f'({CONFIG})')
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add CONFIG and CHECKPOINT, which default to the demo's."""
+    parser.add_argument(
+        'config', type=existing, nargs='?', help=f'default: {CONFIG}'
+    )
     parser.add_argument(
         'checkpoint',
         type=existing,
         nargs='?',
-        help="(the demo's last one, of work_dirs/demo)",
+        help='default: the last one in work_dirs/demo',
     )
 
 
-def fill_in(args: argparse.Namespace) -> None:
-    """Let arguments without a config be of what `make demo` made.
+def default_to_demo(args: argparse.Namespace) -> None:
+    """Set config, checkpoint and data to the demo's if CONFIG is missing.
 
     Raises:
-        ValueError: It has not been run, or a config is without a checkpoint.
+        ValueError: There is a CONFIG but no CHECKPOINT, or there is neither
+            and `make demo` has not been run.
     """
     if args.config:
         if not args.checkpoint:
@@ -42,6 +45,6 @@ def fill_in(args: argparse.Namespace) -> None:
             'CHECKPOINT'
         )
     args.config = ROOT / CONFIG
-    # By its name, as the folder may have been moved since.
+    # The name alone: the path is wrong once the folder has been moved.
     args.checkpoint = WORK_DIR / Path(last.read_text().strip()).name
     args.cfg_options.setdefault('data_root', str(DATA))

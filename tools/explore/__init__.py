@@ -1,1 +1,1 @@
-"""What tools/explorer.py shows of an image and of a pixel, and its page."""
+"""The page of tools/explorer.py, and the predictions that it shows."""

@@ -1,4 +1,4 @@
-"""What the page does when it is touched."""
+"""What the page computes when a visitor does something."""
 
 import html
 from collections.abc import Callable
@@ -20,49 +20,50 @@ from projects.sprnet import BoxGrid, OverlapPixelSampler
 
 from .drawing import (
     draw_anchors,
+    draw_cross,
     draw_detections,
     draw_map,
     draw_mask,
-    mark,
 )
 from .images import read_image
 from .pixel import (
-    Held,
-    Training,
-    pixels_hold,
-    pixels_train,
-    pixels_under,
+    PixelPrediction,
+    PixelTraining,
+    nearest_pixels,
+    predict_pixels,
+    training_at,
 )
-from .view import View, look, scores_anchors, with_truth
+from .view import View, add_truth, predict_view, scores_mask_anchors
 
-PARTS = 4  # of a level: a text and three pictures
+LEVEL_PARTS = 4  # components of a level: a text and three pictures
 
 
-class Visit(NamedTuple):
-    """What is kept of a visitor: the last image and the last click."""
+class VisitorState(NamedTuple):
+    """A visitor's last image and last click."""
 
     view: View
-    picture: np.ndarray  # with detections
+    picture: np.ndarray  # the displayed image with detections
     click: tuple[float, float]  # (x, y) in pixels of the original image
 
 
-def unchanged(outputs: int, message: str) -> list:
-    """Say something to the visitor, and leave the page as it is."""
+def warn(outputs: int, message: str) -> list:
+    """Show a message and leave all of an action's outputs unchanged."""
     gr.Warning(html.escape(message))
     return [gr.skip()] * outputs
 
 
 class Actions:
-    """What the page does. Visitors share this, and nothing of what they see.
+    """The page's actions, shared by all visitors.
 
-    Thresholds are those of the page's sliders: ``score``, from which on
-    detections are shown, and ``mask``, the probability from which on a pixel
-    belongs to a mask. What is returned are the page's outputs, in its order.
+    What belongs to one visitor is in a :class:`VisitorState` alone. Actions
+    take the positions of the sliders: ``score``, the lowest score of a
+    displayed detection, and ``mask``, the lowest probability of a pixel of a
+    mask. They return new values of the page's components, in its order.
 
     Args:
-        model: an SPRNet, of which :func:`.view.check` approves.
-        dataset: of the examples, None if there are none.
-        examples: indices into it.
+        model: an SPRNet that :func:`.view.check_supported` accepts.
+        dataset: has the examples; None without examples.
+        examples: indices into the data set.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class Actions:
             model.dataset_meta['palette'], len(self.classes)
         )
         self.levels = model.mask_head.anchor_generator.num_levels
-        self.outputs = 3 + PARTS * self.levels  # see redraw
-        self.scores_anchors = scores_anchors(model)
+        self.outputs = 3 + LEVEL_PARTS * self.levels  # see redraw
+        self.scores_anchors = scores_mask_anchors(model)
         self.reads_boxes = isinstance(model.mask_head.encoder, BoxGrid)
         try:
             self.gates, self.no_gates = find_gates(model), ''
@@ -92,133 +93,147 @@ class Actions:
 
     def open_first(self, score: float, mask: float) -> list:
         """Show the first example."""
-        return self.open(partial(self.example, 0), score, mask)
+        return self.open_view(partial(self.view_example, 0), score, mask)
 
     def pick(self, score: float, mask: float, at: gr.SelectData) -> list:
         """Show the example that was clicked."""
-        return self.open(partial(self.example, at.index), score, mask)
+        return self.open_view(
+            partial(self.view_example, at.index), score, mask
+        )
 
     def upload(self, path: str, score: float, mask: float) -> list:
-        """Show a visitor's image."""
-        return self.open(partial(self.sent, path), score, mask)
+        """Show an uploaded image."""
+        return self.open_view(partial(self.view_upload, path), score, mask)
 
-    def example(self, place: int) -> View:
-        """An image of the data set, with its ground truth."""
-        index = self.examples[place]
+    def view_example(self, number: int) -> View:
+        """Predict on an example; add its annotations."""
+        index = self.examples[number]
         info = self.dataset.get_data_info(index)
         image = read_image(info['img_path'])
-        view = look(self.model, self.gates, self.dataset[index], image)
-        return with_truth(view, info, self.model.mask_head.sampler)
+        view = predict_view(self.model, self.gates, self.dataset[index], image)
+        return add_truth(view, info, self.model.mask_head.sampler)
 
-    def sent(self, path: str) -> View:
-        """A visitor's image."""
+    def view_upload(self, path: str) -> View:
+        """Predict on an uploaded image."""
         image = read_image(path)
         item = self.pipeline(dict(img_path=path, img_id=0))
-        return look(self.model, self.gates, item, image)
+        return predict_view(self.model, self.gates, item, image)
 
-    def open(
-        self, looking: Callable[[], View], score: float, mask: float
+    def open_view(
+        self, predict: Callable[[], View], score: float, mask: float
     ) -> list:
-        """Show an image as if its best detection had been clicked, or say
-        what is wrong with it."""
+        """Show an image, with a click into the middle of its best detection.
+
+        Show a warning instead if the image cannot be read.
+        """
         try:
-            view = looking()
+            view = predict()
         except (OSError, RuntimeError, ValueError) as error:
-            return unchanged(self.outputs, f'{error}.')
-        except cv2.error as error:  # such as of an image of one row
-            return unchanged(
+            return warn(self.outputs, f'{error}.')
+        except cv2.error as error:  # for example an image with a single row
+            return warn(
                 self.outputs,
                 f'The image cannot be resized for the model: {error.err}.',
             )
         height, width = view.meta['ori_shape']
         box = [0, 0, width, height]
-        if len(view.found):
-            box = view.found.bboxes[0].tolist()
+        if len(view.detections):
+            box = view.detections.bboxes[0].tolist()
         click = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        return self.redraw(Visit(view, view.image, click), score, mask)
+        return self.redraw(VisitorState(view, view.image, click), score, mask)
 
-    def redraw(self, visit: Visit | None, score: float, mask: float) -> list:
-        """Show a visitor's image at these thresholds.
+    def redraw(
+        self, visitor: VisitorState | None, score: float, mask: float
+    ) -> list:
+        """Show a visitor's image at new thresholds.
 
         Returns:
-            The visit, the picture, a line on it, and :meth:`point`'s levels.
+            The state, the picture, the line below it, and LEVEL_PARTS values
+            for each level.
         """
-        if visit is None:  # nothing was opened yet, or it was forgotten
+        if visitor is None:  # no image yet, or it has expired
             return [gr.skip()] * self.outputs
-        view = visit.view
+        view = visitor.view
         picture = draw_detections(self.visualizer, view, score, mask)
         height, width = view.meta['ori_shape']
-        in_height, in_width = view.meta['img_shape']
-        count = int((view.found.scores >= score).sum())
+        input_height, input_width = view.meta['img_shape']
+        count = int((view.detections.scores >= score).sum())
         line = (
-            f'{count} of {len(view.found)} detections shown; image {width} x '
-            f'{height}, input {in_width} x {in_height} pixels'
+            f'{count} of {len(view.detections)} detections shown; image '
+            f'{width} x {height}, input {input_width} x {input_height} pixels'
         )
-        visit, picture, *levels = self.point(
-            visit._replace(picture=picture), mask
+        visitor, picture, *levels = self.show_pixels(
+            visitor._replace(picture=picture), mask
         )
-        return [visit, picture, line, *levels]
+        return [visitor, picture, line, *levels]
 
     def click(
-        self, visit: Visit | None, mask: float, at: gr.SelectData
+        self, visitor: VisitorState | None, mask: float, at: gr.SelectData
     ) -> list:
-        """Show the pixels under a click."""
-        if visit is None:
-            return unchanged(
+        """Show the pixels where the picture was clicked."""
+        if visitor is None:
+            return warn(
                 self.outputs - 1,
-                'This image was forgotten; upload or pick one again.',
+                'This image has expired; upload or pick one again.',
             )
         x, y = at.index  # in pixels of the picture
-        scale = visit.view.scale
+        scale = visitor.view.scale
         click = (x + 0.5) / scale, (y + 0.5) / scale
-        return self.point(visit._replace(click=click), mask)
+        return self.show_pixels(visitor._replace(click=click), mask)
 
-    def point(self, visit: Visit, mask: float) -> list:
-        """Show the pixels under a visit's click.
+    def show_pixels(self, visitor: VisitorState, mask: float) -> list:
+        """Show the pixel of each level at a visitor's click.
 
         Returns:
-            The visit, the picture with a cross, and of each level the PARTS
-            on its pixel.
+            The state, the picture with a cross, and LEVEL_PARTS values for
+            each level.
         """
-        view, (x, y) = visit.view, visit.click
+        view, (x, y) = visitor.view, visitor.click
         scale_x, scale_y = view.meta['scale_factor']
-        pixels = pixels_under(
+        pixels = nearest_pixels(
             view.anchors, view.sizes, x * scale_x, y * scale_y
         )
         levels = []
-        for held, training in zip(
-            pixels_hold(self.model, view, pixels), pixels_train(view, pixels)
+        for pixel, training in zip(
+            predict_pixels(self.model, view, pixels),
+            training_at(view, pixels),
         ):
             truth = None
             if training and training.object is not None:
                 truth = view.truth.bboxes[training.object].numpy()
+            colour = self.palette[pixel.label]
             levels += [
-                self.text(view, held, training),
-                draw_anchors(view, held, self.scores_anchors, truth),
-                draw_map(held),
-                draw_mask(view, held, self.palette[held.label], mask, truth),
+                self.describe(view, pixel, training),
+                draw_anchors(view, pixel, self.scores_anchors, truth),
+                draw_map(pixel),
+                draw_mask(view, pixel, colour, mask, truth),
             ]
-        cross = round(x * view.scale), round(y * view.scale)
-        return [visit, mark(visit.picture, cross), *levels]
+        position = round(x * view.scale), round(y * view.scale)
+        return [visitor, draw_cross(visitor.picture, position), *levels]
 
-    def text(self, view: View, held: Held, training: Training | None) -> str:
-        """What is said of a pixel, in Markdown."""
-        x1, y1, x2, y2 = held.box
+    def describe(
+        self,
+        view: View,
+        pixel: PixelPrediction,
+        training: PixelTraining | None,
+    ) -> str:
+        """Describe a pixel in Markdown."""
+        x1, y1, x2, y2 = pixel.box
         lines = [
-            f'**{held.level}** stride {held.stride}, row {held.row}, column '
-            f'{held.column}',
-            f'**{self.classes[held.label]} {held.score:.3f}**',
+            f'**{pixel.level}** stride {pixel.stride}, row {pixel.row}, '
+            f'column {pixel.column}',
+            f'**{self.classes[pixel.label]} {pixel.score:.3f}**',
             f'box {x1:.1f}, {y1:.1f} to {x2:.1f}, {y2:.1f}',
         ]
         if self.scores_anchors:
-            x1, y1, x2, y2 = held.anchors[held.prior]
+            x1, y1, x2, y2 = pixel.anchors[pixel.prior]
             lines[1] += f' of the anchor {x2 - x1:.0f} x {y2 - y1:.0f}'
         if training:
-            lines.append(f'training: {self.verdict(view, training)}')
+            lines.append(f'training: {self.describe_training(view, training)}')
         return '\n\n'.join(lines)
 
-    def verdict(self, view: View, training: Training) -> str:
-        """What training would make of a pixel, in words."""
+    def describe_training(self, view: View, training: PixelTraining) -> str:
+        """Say whether a pixel is positive in training, and for what."""
         if training.object is None:
             return 'negative, overlaps no object'
         name = self.classes[view.truth.labels[training.object]]
@@ -226,12 +241,13 @@ class Actions:
             return f'**positive** for the {name}, IoU {training.overlap:.2f}'
         return f'negative, IoU {training.overlap:.2f} with the {name}'
 
-    def gate_scores(self, visit: Visit | None, wanted: bool) -> Figure:
-        """The score maps of the gates over a visitor's image, if anyone looks
-        at them: they take longer than all the rest."""
-        if visit is None or not wanted:
+    def gate_scores(
+        self, visitor: VisitorState | None, tab_open: bool
+    ) -> Figure:
+        """Draw the gates' score maps, which is slow, if their tab is open."""
+        if visitor is None or not tab_open:
             return gr.skip()
-        view = visit.view
+        view = visitor.view
         merges = [
             m._replace(extent=tuple(view.scale * side for side in m.extent))
             for m in view.merges
@@ -239,36 +255,36 @@ class Actions:
         return draw(view.image, merges, self.gates[0].limits)
 
     def notes(self) -> list[str]:
-        """What has to be known of this model, in sentences."""
-        head, mask_head = self.model.bbox_head, self.model.mask_head
-        sampler = mask_head.sampler
+        """Explain what the page shows of this model, in sentences."""
+        sampler = self.model.mask_head.sampler
         notes = [
-            'Masks are blue where their probability is 0 and yellow where it '
-            'is 1; grey is beside the image.'
+            'In a mask, blue is probability 0 and yellow is probability 1. '
+            'Grey is outside of the image.'
         ]
         if isinstance(sampler, OverlapPixelSampler):
             notes.append(
                 f'Positive in training: {sampler}; at most '
-                f'{sampler.max_pixels} of an image train, chosen at random.'
+                f'{sampler.max_pixels} pixels of an image train, chosen at '
+                'random.'
             )
         if self.reads_boxes:
             notes.append(
-                'Masks are read from the box, at the red dots; the pixel only '
-                'gives the box.'
+                'Masks are read at the box, at the red dots; the pixel only '
+                'predicts the box.'
             )
         if not self.scores_anchors:
             notes.append(
-                f'{type(head).__name__} scores no such anchors; those drawn '
-                'only decide which pixels train masks.'
+                f'{type(self.model.bbox_head).__name__} does not score these '
+                'anchors; they only decide which pixels train masks.'
             )
         return notes
 
     def thumbnails(self) -> list[np.ndarray]:
-        """Small pictures of the examples.
+        """Read the examples and make them small.
 
         Raises:
-            OSError: One is missing.
-            ValueError: One cannot be read.
+            OSError: A file is missing.
+            ValueError: A file cannot be read as an image.
         """
         paths = [
             self.dataset.get_data_info(index)['img_path']

@@ -1,6 +1,7 @@
-"""Pictures of an image's detections and of what its pixels hold.
+"""Pictures of an image's detections and of its pixels' predictions.
 
-All are uint8 RGB. Colours, of the legend too: see COLOURS.
+All pictures are (H, W, 3) uint8 RGB. All boxes and points are in pixels of the
+original image.
 """
 
 import cv2
@@ -14,12 +15,12 @@ from mmengine.structures import InstanceData
 
 from projects.sprnet.pasting import paste_masks
 
-from .pixel import Held
+from .pixel import PixelPrediction
 from .view import View
 
-SIDE = 400  # of the pictures of a pixel
-MARGIN = 1.2  # sides of such a picture, over those of what it is around
-GREY = (128, 128, 128)  # what lies outside of the image
+SIDE = 400  # of the square pictures of a pixel
+MARGIN = 1.2  # side of such a picture / long side of what it shows
+GREY = (128, 128, 128)  # beside the image
 COLOURS = dict(
     pixel=(255, 0, 255),
     anchors=(255, 255, 255),
@@ -28,53 +29,64 @@ COLOURS = dict(
     object=(0, 255, 0),
     grid=(255, 80, 80),
 )
-MAP = colormaps['viridis']
+MASK_COLOURS = colormaps['viridis']
 
 
 def draw_detections(
-    visualizer: DetLocalVisualizer, view: View, score: float, mask: float
+    visualizer: DetLocalVisualizer,
+    view: View,
+    score_threshold: float,
+    mask_threshold: float,
 ) -> np.ndarray:
-    """The image with its detections of at least a score.
+    """Draw the detections with at least a score into the displayed image.
 
     Args:
         visualizer: with the data set's classes and palette.
         view: the image.
-        score: detections from this score on.
-        mask: pixels belong to a mask from this probability on.
+        score_threshold: lowest score of a drawn detection.
+        mask_threshold: lowest probability of a pixel of a mask.
     """
-    found = view.found[view.found.scores >= score]
-    boxes, frames = found.bboxes * view.scale, found.frames * view.scale
-    objects = InstanceData(
-        bboxes=boxes,
-        labels=found.labels,
-        scores=found.scores,
-        masks=paste_masks(found.maps, frames, *view.image.shape[:2], mask),
+    detections = view.detections
+    detections = detections[detections.scores >= score_threshold]
+    masks = paste_masks(
+        detections.maps,
+        detections.frames * view.scale,
+        *view.image.shape[:2],
+        mask_threshold,
     )
-    np.random.seed(0)  # it varies the palette's colours, now always alike
+    instances = InstanceData(
+        bboxes=detections.bboxes * view.scale,
+        labels=detections.labels,
+        scores=detections.scores,
+        masks=masks,
+    )
+    np.random.seed(0)  # the visualizer varies the palette at random
     visualizer.add_datasample(
         '',
         view.image,
-        DetDataSample(pred_instances=objects),
+        DetDataSample(pred_instances=instances),
         draw_gt=False,
         pred_score_thr=0,
     )
     return visualizer.get_image()
 
 
-def mark(picture: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-    """A copy with a cross at a place, as (x, y)."""
+def draw_cross(picture: np.ndarray, position: tuple[int, int]) -> np.ndarray:
+    """Copy a picture and draw a cross at a position (x, y) of it."""
     picture = picture.copy()
     for colour, width in (((0, 0, 0), 6), (COLOURS['pixel'], 3)):
-        cv2.drawMarker(picture, place, colour, markerSize=32, thickness=width)
+        cv2.drawMarker(
+            picture, position, colour, markerSize=32, thickness=width
+        )
     return picture
 
 
-class Window:
-    """The square part of an image around boxes, as a picture of SIDE pixels.
+class Crop:
+    """A square crop of an image around boxes, SIDE pixels wide.
 
     Args:
         view: the image.
-        boxes: (n, 4) in pixels of the original image.
+        boxes: (n, 4) that the crop is to contain.
     """
 
     def __init__(self, view: View, boxes: np.ndarray) -> None:
@@ -90,81 +102,84 @@ class Window:
             borderValue=GREY,
         )
 
-    def placed(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (n, 4) or (4,) of the image in the picture, (n, 4)."""
+    def transform(self, boxes: np.ndarray) -> np.ndarray:
+        """Convert boxes (n, 4) or (4,) to pixels of the crop, (n, 4)."""
         return boxes.reshape(-1, 4) * self.zoom + np.tile(self.shift, 2)
 
-    def add(self, name: str, boxes: np.ndarray | None) -> None:
-        """Draw boxes, if there are any, in the colour of a name of COLOURS."""
+    def draw_boxes(self, colour: str, boxes: np.ndarray | None) -> None:
+        """Draw boxes, unless they are None, in a colour of COLOURS."""
         if boxes is not None:
             self.picture = mmcv.imshow_bboxes(
                 self.picture,
-                self.placed(boxes),
-                colors=COLOURS[name],
+                self.transform(boxes),
+                colors=COLOURS[colour],
                 thickness=2,
                 show=False,
             )
 
-    def dot(self, name: str, points: np.ndarray) -> None:
-        """Draw points (M, 2) of the image in the colour of a name."""
+    def draw_points(self, colour: str, points: np.ndarray) -> None:
+        """Draw points (M, 2) in a colour of COLOURS."""
         for point in (points * self.zoom + self.shift).round().astype(int):
-            cv2.circle(self.picture, point.tolist(), 3, COLOURS[name], -1)
+            cv2.circle(self.picture, point.tolist(), 3, COLOURS[colour], -1)
 
 
 def draw_anchors(
-    view: View, held: Held, best: bool, truth: np.ndarray | None
+    view: View,
+    pixel: PixelPrediction,
+    mark_best: bool,
+    truth: np.ndarray | None,
 ) -> np.ndarray:
-    """A pixel's anchors in as much of the image as they reach.
+    """Draw a pixel's anchors into the part of the image that they cover.
 
     Args:
         view: the image.
-        held: what the pixel holds.
-        best: the box head scores these anchors, so one is the best.
-        truth: (4,) the annotated box that they overlap most, if any.
+        pixel: the pixel's prediction.
+        mark_best: mark the anchor with the best score; only for box heads
+            that score these anchors.
+        truth: (4,) the annotated box that the anchors overlap most, if any.
     """
-    window = Window(view, held.anchors)
-    window.add('object', truth)
-    window.add('anchors', held.anchors)
-    window.add('best', held.anchors[held.prior] if best else None)
-    window.add('pixel', held.cell)
-    return window.picture
+    crop = Crop(view, pixel.anchors)
+    crop.draw_boxes('object', truth)
+    crop.draw_boxes('anchors', pixel.anchors)
+    crop.draw_boxes('best', pixel.anchors[pixel.prior] if mark_best else None)
+    crop.draw_boxes('pixel', pixel.cell)
+    return crop.picture
 
 
-def draw_map(held: Held) -> np.ndarray:
-    """The mask that a pixel reconstructs, cell by cell, in MAP's colours."""
-    picture = (MAP(held.mask)[..., :3] * 255).astype(np.uint8)
+def draw_map(pixel: PixelPrediction) -> np.ndarray:
+    """Draw a pixel's mask cell by cell, its probabilities as colours."""
+    picture = (MASK_COLOURS(pixel.mask)[..., :3] * 255).astype(np.uint8)
     return mmcv.imresize(picture, (SIDE, SIDE), interpolation='nearest')
 
 
 def draw_mask(
     view: View,
-    held: Held,
+    pixel: PixelPrediction,
     colour: tuple[int, int, int],
-    mask: float,
+    mask_threshold: float,
     truth: np.ndarray | None,
 ) -> np.ndarray:
-    """A pixel's mask in its regressed box, over the image around that, and
-    the points that were read for it, if it was the box that was read.
+    """Draw a pixel's mask in its regressed box over the image around it.
 
     Args:
         view: the image.
-        held: what the pixel holds.
+        pixel: the pixel's prediction, with the points that a BoxGrid reads.
         colour: of its class.
-        mask: pixels belong to the mask from this probability on.
+        mask_threshold: lowest probability of a pixel of the mask.
         truth: (4,) the annotated box that its anchors overlap most, if any.
     """
-    window = Window(view, np.stack([held.box, held.cell]))
+    crop = Crop(view, np.stack([pixel.box, pixel.cell]))
     (inside,) = paste_masks(
-        torch.from_numpy(held.mask)[None],
-        torch.from_numpy(window.placed(held.frame)),
+        torch.from_numpy(pixel.mask)[None],
+        torch.from_numpy(crop.transform(pixel.frame)),
         SIDE,
         SIDE,
-        mask,
+        mask_threshold,
     ).numpy()
-    picture = window.picture
+    picture = crop.picture
     picture[inside] = picture[inside] * 0.3 + np.array(colour) * 0.7
-    window.add('object', truth)
-    window.add('box', held.box)
-    window.add('pixel', held.cell)
-    window.dot('grid', held.points)
-    return window.picture
+    crop.draw_boxes('object', truth)
+    crop.draw_boxes('box', pixel.box)
+    crop.draw_boxes('pixel', pixel.cell)
+    crop.draw_points('grid', pixel.points)
+    return crop.picture

@@ -1,4 +1,4 @@
-"""Images that a visitor sends, whatever they are."""
+"""Read uploaded images, which may be broken or too large."""
 
 import warnings
 from pathlib import Path
@@ -9,21 +9,21 @@ from PIL import Image, UnidentifiedImageError
 
 from projects.sprnet.runtime.image_guard import open_image
 
-MAX_PIXELS = 50_000_000  # of an image; decoded, three bytes each
+MAX_PIXELS = 50_000_000  # of an image; 150 MB when decoded
 
 
 def read_image(path: str) -> np.ndarray:
-    """An image file as MMDetection reads it, (H, W, 3) uint8 RGB.
+    """Read an image file as MMDetection does, (H, W, 3) uint8 RGB.
 
     Raises:
-        FileNotFoundError: It is missing.
-        ValueError: It is no image, breaks off, or is too large, of which
-            nothing is decoded then.
+        FileNotFoundError: The file is missing.
+        ValueError: The file is not an image, is damaged, or is too large and
+            not decoded.
     """
     name = Path(path).name
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        # Pillow's readers raise whatever a broken file leads them to.
+        # Pillow's readers raise many types of errors for broken files.
         try:
             with open_image(path, MAX_PIXELS) as picture:
                 picture.load()
@@ -31,17 +31,16 @@ def read_image(path: str) -> np.ndarray:
             raise
         except Image.DecompressionBombError as error:
             raise ValueError(
-                f'{name} has more than the {MAX_PIXELS:,} pixels that are '
-                'shown'
+                f'{name} has more than {MAX_PIXELS:,} pixels; make it smaller'
             ) from error
         except UnidentifiedImageError as error:
-            raise ValueError(f'{name} is no image') from error
+            raise ValueError(f'{name} is not an image') from error
         except Exception as error:
             raise ValueError(f'{name} is a damaged image: {error}') from error
     image = mmcv.imread(path, channel_order='rgb')
     if image is None:
         raise ValueError(
-            f'{name} is of a format that MMDetection does not read; save it '
-            'as JPEG or PNG'
+            f'{name} has a format that MMDetection cannot read; save it as '
+            'JPEG or PNG'
         )
     return image

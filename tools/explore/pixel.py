@@ -1,4 +1,4 @@
-"""What one pixel of each pyramid level holds."""
+"""What one pixel of each pyramid level predicts, and would train."""
 
 import math
 from typing import NamedTuple
@@ -14,42 +14,44 @@ from projects.sprnet.pyramid import Sizes, locate
 from .view import View
 
 
-class Held(NamedTuple):
-    """What a pixel holds; boxes are in pixels of the original image."""
+class PixelPrediction(NamedTuple):
+    """One pixel's prediction; boxes are in pixels of the original image."""
 
-    level: str  # such as P3
-    stride: int  # of the input
+    level: str  # for example P3
+    stride: int  # in pixels of the input
     row: int
     column: int
-    cell: np.ndarray  # (4,) as large as its stride, around its centre
+    cell: np.ndarray  # (4,) square around the pixel's centre, a stride wide
     anchors: np.ndarray  # (A, 4)
-    label: int  # its best class
+    label: int  # best class
     score: float
-    prior: int  # that the box head scored so
+    prior: int  # index of the box head's prior with that score
     box: np.ndarray  # (4,) regressed
-    mask: np.ndarray  # (S, S) in 0..1, of that class
+    mask: np.ndarray  # (S, S) probabilities for that class
     frame: np.ndarray  # (4,) that the mask fills
-    points: np.ndarray  # (M, 2) that a BoxGrid reads in the frame, or (0, 2)
+    points: np.ndarray  # (M, 2) where a BoxGrid reads features, else (0, 2)
 
 
-class Training(NamedTuple):
-    """What training would make of a pixel."""
+class PixelTraining(NamedTuple):
+    """One pixel's part in training."""
 
     positive: bool
-    object: int | None  # it learns, or overlaps most; None: overlaps none
-    overlap: float  # IoU
+    object: int | None  # that it learns or overlaps most; None: no overlap
+    overlap: float  # IoU of its best anchor and the object
 
 
-def pixels_under(anchors: Tensor, sizes: Sizes, x: float, y: float) -> Tensor:
-    """Of every level the pixel whose anchors' centre is nearest to a point.
+def nearest_pixels(
+    anchors: Tensor, sizes: Sizes, x: float, y: float
+) -> Tensor:
+    """Pixel of each level whose anchors' common centre is nearest to a point.
 
     Args:
         anchors: (L, A, 4) of each pixel.
-        sizes: the levels' heights and widths.
+        sizes: height and width of each level.
         x, y: the point, in the anchors' coordinates.
 
     Returns:
-        pixels (levels,) of the pyramid.
+        Pyramid index of one pixel per level, (levels,).
     """
     centres = ((anchors[..., :2] + anchors[..., 2:]) / 2).mean(dim=1)
     distances = (centres - centres.new_tensor([x, y])).norm(dim=1)
@@ -62,16 +64,18 @@ def pixels_under(anchors: Tensor, sizes: Sizes, x: float, y: float) -> Tensor:
 
 
 @torch.no_grad()
-def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> list[Held]:
-    """What pixels of an image's pyramid hold.
+def predict_pixels(
+    model: nn.Module, view: View, pixels: Tensor
+) -> list[PixelPrediction]:
+    """Predict a box and a mask from each of some pixels.
 
     Args:
-        model: the SPRNet that the view is of.
+        model: the SPRNet that predicted the view.
         view: the image.
-        pixels: (P,).
+        pixels: (P,) pyramid indices.
     """
     head = model.mask_head
-    best = view.pixels[pixels.cpu()]
+    best = view.best_detections[pixels.cpu()]
     frames = head.frames(best.bboxes)
     boxes = scale_boxes(frames, view.meta['scale_factor']).to(pixels.device)
     logits = head(
@@ -87,14 +91,14 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> list[Held]:
         points = head.encoder.points(frames)
     levels, rows, columns = locate(pixels, view.sizes)
     scale = np.tile(view.meta['scale_factor'], 2)
-    held = []
+    predictions = []
     for n, level in enumerate(levels.tolist()):
         stride = np.array(head.anchor_generator.strides[level])
         anchors = view.anchors[pixels[n]].cpu().numpy()
-        middle = (anchors[:, :2] + anchors[:, 2:]).mean(axis=0) / 2
-        cell = np.concatenate([middle - stride / 2, middle + stride / 2])
-        held.append(
-            Held(
+        centre = (anchors[:, :2] + anchors[:, 2:]).mean(axis=0) / 2
+        cell = np.concatenate([centre - stride / 2, centre + stride / 2])
+        predictions.append(
+            PixelPrediction(
                 level=f'P{round(math.log2(stride[0]))}',
                 stride=int(stride[0]),
                 row=int(rows[n]),
@@ -110,19 +114,19 @@ def pixels_hold(model: nn.Module, view: View, pixels: Tensor) -> list[Held]:
                 points=points[n].numpy(),
             )
         )
-    return held
+    return predictions
 
 
-def pixels_train(view: View, pixels: Tensor) -> list[Training | None]:
-    """What training would make of pixels, None without ground truth."""
+def training_at(view: View, pixels: Tensor) -> list[PixelTraining | None]:
+    """Look up the part of pixels (P,) in training, None where unknown."""
     if view.training is None:
         return [None] * len(pixels)
-    chosen = view.training[pixels.cpu()]
+    training = view.training[pixels.cpu()]
     return [
-        Training(positive, index if overlap > 0 else None, overlap)
+        PixelTraining(positive, index if overlap > 0 else None, overlap)
         for positive, index, overlap in zip(
-            chosen.positive.tolist(),
-            chosen.objects.tolist(),
-            chosen.overlaps.tolist(),
+            training.positive.tolist(),
+            training.objects.tolist(),
+            training.overlaps.tolist(),
         )
     ]

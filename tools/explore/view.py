@@ -1,4 +1,8 @@
-"""What is kept of an image: enough that nothing needs another forward pass."""
+"""All predictions for one image, so that the page needs no other forward pass.
+
+Shapes: L pixels of the pyramid, A anchors per pixel, K classes, S cells along
+a side of a mask, G annotated objects, n detections.
+"""
 
 from typing import NamedTuple
 
@@ -21,79 +25,87 @@ from projects.sprnet.detections import (
 from projects.sprnet.pixels import assign_pixels
 from projects.sprnet.pyramid import Sizes, pyramid_sizes
 
-SIDES = 800, 1280  # least and most of a shown image's long side, in pixels
-LEAST = -80.0  # a logit whose sigmoid is still above 0
+DISPLAY_SIDES = 800, 1280  # limits of a displayed image's long side, in pixels
+MIN_LOGIT = -80.0  # its sigmoid is still above 0 in float32
 
 
 class View(NamedTuple):
-    """One image, and what the model makes of it.
+    """One image and the model's predictions for it.
 
-    Boxes are in pixels of the original image, but for the anchors, which are
-    in those of the input.
+    Boxes are in pixels of the original image; anchors are in pixels of the
+    network's input.
     """
 
-    image: np.ndarray  # (H, W, 3) uint8 RGB, as shown
-    scale: float  # of the shown image to the original one
-    meta: dict  # the input's meta information
-    feats: list[Tensor]  # that the mask head reads, (1, C, H_l, W_l)
-    sizes: Sizes  # of the pyramid's levels
-    anchors: Tensor  # (L, A, 4) of the mask head, of each pixel
-    pixels: InstanceData  # (L,) see :func:`best_of_pixels`
-    found: InstanceData  # detections, with ``maps`` (n, S, S) in 0..1 that
-    # fill ``frames`` (n, 4)
-    merges: list[Merge]  # the gates' scores, none without gates
-    truth: InstanceData | None = None  # annotated ``bboxes``, ``labels``
-    # (L,) see :func:`training_of`; None too if it is boxes that train
+    image: np.ndarray  # (H, W, 3) uint8 RGB, resized for display
+    scale: float  # size of the displayed image / size of the original
+    meta: dict  # meta information of the input
+    feats: list[Tensor]  # (1, C, H_l, W_l) that the mask head reads
+    sizes: Sizes  # height and width of each pyramid level
+    anchors: Tensor  # (L, A, 4) of the mask head
+    best_detections: InstanceData  # (L,) from best_detection_per_pixel
+    # With ``maps`` (n, S, S) in 0..1, which fill ``frames`` (n, 4)
+    detections: InstanceData
+    merges: list[Merge]  # the gates' scores, empty without gates
+    truth: InstanceData | None = None  # annotated ``bboxes`` and ``labels``
+    # (L,) from assign_training; None without annotations and for samplers
+    # that choose boxes instead of pixels
     training: InstanceData | None = None
 
 
-def check(model: nn.Module) -> None:
-    """Refuse a detector that there is nothing to show of.
+def check_supported(model: nn.Module) -> None:
+    """Check that a detector has predictions per pixel that can be shown.
 
     Raises:
-        ValueError: It reconstructs no masks from pixels, or its class scores
-            are no sigmoids.
+        ValueError: It has no ``SPRHead``, or its class scores are not sigmoids
+            of its logits.
     """
     if not isinstance(getattr(model, 'mask_head', None), SPRHead):
         raise ValueError(
             f'{type(model).__name__} has no mask head of type SPRHead, so its '
-            'pixels hold no masks'
+            'pixels predict no masks; give the config of an SPRNet'
         )
     head = model.bbox_head
     if not getattr(head, 'use_sigmoid_cls', True) or getattr(
         head.loss_cls, 'custom_cls_channels', False
     ):
         raise ValueError(
-            f'the class scores of {type(head).__name__} are no sigmoids; only '
-            'those can be shown pixel by pixel'
+            f'the class scores of {type(head).__name__} with '
+            f'loss_cls.type={type(head.loss_cls).__name__} are not sigmoids; '
+            'only sigmoids can be shown pixel by pixel'
         )
 
 
-def scores_anchors(model: nn.Module) -> bool:
-    """Whether the box head scores the anchors of the mask head."""
-    generators = (
-        model.bbox_head.prior_generator,
-        model.mask_head.anchor_generator,
+def scores_mask_anchors(model: nn.Module) -> bool:
+    """Whether the box head scores the same anchors as the mask head has."""
+    box_anchors, mask_anchors = (
+        getattr(generator, 'base_anchors', [])
+        for generator in (
+            model.bbox_head.prior_generator,
+            model.mask_head.anchor_generator,
+        )
     )
-    ones, others = (getattr(g, 'base_anchors', []) for g in generators)
-    return len(ones) == len(others) and all(map(torch.equal, ones, others))
+    return len(box_anchors) == len(mask_anchors) and all(
+        map(torch.equal, box_anchors, mask_anchors)
+    )
 
 
-def shown(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """An image at a size to look at, and its scale to the given one."""
+def resize_for_display(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Resize an image to DISPLAY_SIDES; return it and the scale factor."""
     side = max(image.shape[:2])
-    scale = np.clip(side, *SIDES) / side
+    scale = np.clip(side, *DISPLAY_SIDES) / side
     return mmcv.imrescale(image, scale), scale
 
 
 @torch.no_grad()
-def look(model: nn.Module, gates: list, item: dict, image: np.ndarray) -> View:
-    """Predict on an image, once.
+def predict_view(
+    model: nn.Module, gates: list, item: dict, image: np.ndarray
+) -> View:
+    """Run the model once on one image.
 
     Args:
         model: an SPRNet.
-        gates: its neck's, see :func:`gate_maps.find_gates`.
-        item: what the test pipeline makes of the image.
+        gates: its gates, from :func:`common.gates.find_gates`.
+        item: the image from the test pipeline.
         image: (H, W, 3) uint8 RGB, the original.
     """
     data = model.data_preprocessor(pseudo_collate([item]), False)
@@ -104,69 +116,81 @@ def look(model: nn.Module, gates: list, item: dict, image: np.ndarray) -> View:
     outs: list = []
     handle = head.register_forward_hook(lambda _, __, out: outs.extend(out))
     try:
-        (found,) = predict_boxes_and_pixels(head, feats, [meta], rescale=True)
+        (detections,) = predict_boxes_and_pixels(
+            head, feats, [meta], rescale=True
+        )
     finally:
         handle.remove()
     mask_head = model.mask_head
-    (found.maps,) = mask_head.predict_maps(feats, [sample], [found], True)
-    found.frames = mask_head.frames(found.bboxes)
+    (detections.maps,) = mask_head.predict_maps(
+        feats, [sample], [detections], True
+    )
+    detections.frames = mask_head.frames(detections.bboxes)
     return View(
-        *shown(image),
+        *resize_for_display(image),
         meta,
         list(feats),
         pyramid_sizes(model.levels(feats)),
         mask_head.anchors(feats, meta),
-        best_of_pixels(head, outs, meta),
-        found.cpu(),
+        best_detection_per_pixel(head, outs, meta),
+        detections.cpu(),
         merges_of(scores, meta),
     )
 
 
-def best_of_pixels(head: nn.Module, outs: list, meta: dict) -> InstanceData:
-    """What a dense head says at each pixel of one image's pyramid.
+def best_detection_per_pixel(
+    head: nn.Module, outs: list, meta: dict
+) -> InstanceData:
+    """Best class of each pixel of one image's pyramid, and its box.
 
     Args:
-        head: the stock head, of sigmoid class scores.
-        outs: its outputs: (1, A * K, H_l, W_l) of every level, then others.
+        head: the dense head, whose class scores are sigmoids.
+        outs: its outputs, a list over levels each: first the class logits
+            (1, A * K, H_l, W_l), then the others.
         meta: the image's meta information.
 
     Returns:
-        Of each of the L pixels the best class and its box: ``labels``,
-        ``scores``, ``bboxes`` (L, 4), and ``priors``, the one of its A priors
-        that they come from.
+        ``labels``, ``scores``, ``bboxes`` (L, 4), and ``priors``, the index of
+        the pixel's prior that they come from, in 0..A - 1.
     """
-    # The head decodes as in testing, of each pixel nothing but the best.
-    alone, priors = [], []
+    # The head's own decoding does the work: with a single finite logit, each
+    # pixel has a single candidate.
+    best_logits, priors = [], []
     for logits in outs[0]:
         best, channel = logits.float().max(dim=1, keepdim=True)
-        only = torch.full_like(logits, -torch.inf, dtype=torch.float32)
-        alone.append(only.scatter_(1, channel, best.clamp(min=LEAST)))
+        lowest = torch.full_like(logits, -torch.inf, dtype=torch.float32)
+        best_logits.append(
+            lowest.scatter_(1, channel, best.clamp(min=MIN_LOGIT))
+        )
         priors.append((channel // head.cls_out_channels).flatten())
     priors = torch.cat(priors)
-    everything = ConfigDict(score_thr=0, nms_pre=len(priors))
-    (best,) = head.predict_by_feat(
-        alone,
+    keep_all = ConfigDict(score_thr=0, nms_pre=len(priors))
+    (detections,) = head.predict_by_feat(
+        best_logits,
         *([out.float() for out in levels] for levels in outs[1:]),
         batch_img_metas=[meta],
-        cfg=everything,
+        cfg=keep_all,
         rescale=True,
         with_nms=False,
     )
-    order = candidate_pixels(
-        [logits[0] for logits in alone], head, everything, best.scores
+    pixels = candidate_pixels(
+        [logits[0] for logits in best_logits],
+        head,
+        keep_all,
+        detections.scores,
     )
-    best = best[order.argsort()]
-    best.priors = priors
-    return best.cpu()
+    detections = detections[pixels.argsort()]
+    detections.priors = priors
+    return detections.cpu()
 
 
-def with_truth(view: View, info: dict, sampler: object) -> View:
-    """A view of an annotated image.
+def add_truth(view: View, info: dict, sampler: object) -> View:
+    """Add the annotations of a data set's image to its view.
 
     Args:
-        view: of the image.
-        info: the data set's on the image.
-        sampler: the mask head's.
+        view: the image's view.
+        info: the image's entry in the data set.
+        sampler: the mask head's sampler.
     """
     truth = ground_truth(info, view.meta['ori_shape'])
     if not isinstance(sampler, OverlapPixelSampler):
@@ -176,24 +200,24 @@ def with_truth(view: View, info: dict, sampler: object) -> View:
     boxes.clip_(view.meta['img_shape'])
     return view._replace(
         truth=truth,
-        training=training_of(sampler, view.anchors.cpu(), boxes.tensor),
+        training=assign_training(sampler, view.anchors.cpu(), boxes.tensor),
     )
 
 
-def training_of(
+def assign_training(
     sampler: object, anchors: Tensor, boxes: Tensor
 ) -> InstanceData:
-    """What training would make of each of an image's pixels.
+    """Decide for each pixel of an image what it would train.
 
     Args:
-        sampler: the mask head's.
-        anchors: (L, A, 4).
-        boxes: (G, 4) ground truth, without crowds, as (x1, y1, x2, y2).
+        sampler: the mask head's sampler.
+        anchors: (L, A, 4) as (x1, y1, x2, y2).
+        boxes: (G, 4) ground truth without crowds, likewise.
 
     Returns:
         ``positive`` (L,) bool; ``objects`` (L,), the object that a positive
-        pixel learns, of others the one that its anchors overlap most; and
-        ``overlaps`` (L,), that anchor's IoU.
+        pixel learns, or that a negative pixel's anchors overlap most; and
+        ``overlaps`` (L,), the largest IoU of an anchor and an object.
     """
     pixels, objects = sampler.positives(anchors, boxes)
     overlaps, _, nearest = assign_pixels(anchors, boxes)

@@ -1,1 +1,1 @@
-"""What tools/export.py writes, and how it is compared with PyTorch."""
+"""The ONNX graph that tools/export.py writes, and its check."""

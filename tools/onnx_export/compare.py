@@ -1,4 +1,4 @@
-"""Whether an ONNX file detects what PyTorch does."""
+"""Compare the detections of an ONNX file with PyTorch's."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,22 +10,22 @@ Detections = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Difference(NamedTuple):
-    """Between two results of the same images, at the most."""
+    """The largest difference between two results for the same images."""
 
     detections: int  # in all images together
-    box: float  # in pixels
-    score: float
-    mask_iou: float  # at the least
+    box: float  # largest, in pixels
+    score: float  # largest
+    mask_iou: float  # smallest
 
     def __str__(self) -> str:
         return (
-            f'{self.detections} detections: boxes differ by '
-            f'{self.box:.1g} pixels at most, scores by {self.score:.1g}, '
+            f'{self.detections} detections: boxes differ by at most '
+            f'{self.box:.1g} pixels, scores by at most {self.score:.1g}; '
             f'masks have an IoU of at least {self.mask_iou:.4f}'
         )
 
     def tolerable(self) -> bool:
-        """Whether all of it is within ``LIMIT``."""
+        """Whether boxes, scores and masks are within ``LIMIT``."""
         return (
             self.box <= LIMIT.box
             and self.score <= LIMIT.score
@@ -36,40 +36,45 @@ class Difference(NamedTuple):
 LIMIT = Difference(detections=0, box=0.1, score=1e-3, mask_iou=0.99)
 
 
-def difference(ours: Detections, theirs: InstanceData) -> Difference:
-    """How far an image's detections are apart.
+def difference(detections: Detections, expected: InstanceData) -> Difference:
+    """Compare one image's detections, in whatever order.
 
     Args:
-        ours: boxes (n, 4), scores (n,), labels (n,) and masks (n, H, W).
-        theirs: of PyTorch, on the CPU.
+        detections: the file's boxes (n, 4), scores (n,), labels (n,) and masks
+            (n, H, W).
+        expected: PyTorch's, on the CPU.
 
     Raises:
-        ValueError: They are not the same objects: differently many, or not
-            each near one of the same class.
+        ValueError: They are not the same objects: their numbers differ, or the
+            nearest expected objects of the same class are not n different
+            ones.
     """
-    boxes, scores, labels, masks = ours
-    if len(theirs) != len(boxes):
-        raise ValueError(f'{len(boxes)} detections, and PyTorch {len(theirs)}')
+    boxes, scores, labels, masks = detections
+    if len(expected) != len(boxes):
+        raise ValueError(
+            f'{len(boxes)} detections, but PyTorch has {len(expected)}'
+        )
     if not len(boxes):
         return Difference(0, 0.0, 0.0, 1.0)
-    # Equal scores may change places.
-    apart = abs(boxes[:, None] - theirs.bboxes.numpy()).max(axis=2)
-    apart[labels[:, None] != theirs.labels.numpy()] = np.inf
-    nearest = apart.argmin(axis=1)
-    if len(set(nearest)) < len(nearest) or np.isinf(apart.min(axis=1)).any():
-        raise ValueError('other detections than PyTorch')
-    others = theirs.masks.numpy()[nearest]
-    common = (masks & others).sum(axis=(1, 2))
-    union = (masks | others).sum(axis=(1, 2))
+    # Matched by box, because the order of equal scores may differ
+    distances = abs(boxes[:, None] - expected.bboxes.numpy()).max(axis=2)
+    distances[labels[:, None] != expected.labels.numpy()] = np.inf
+    nearest = distances.argmin(axis=1)
+    smallest = distances.min(axis=1)
+    if len(set(nearest)) < len(nearest) or np.isinf(smallest).any():
+        raise ValueError('detections are not those of PyTorch')
+    expected_masks = expected.masks.numpy()[nearest]
+    intersection = (masks & expected_masks).sum(axis=(1, 2))
+    union = (masks | expected_masks).sum(axis=(1, 2))
     return Difference(
         len(boxes),
-        float(apart.min(axis=1).max()),
-        float(abs(scores - theirs.scores.numpy()[nearest]).max()),
-        float(np.where(union, common / union.clip(1), 1).min()),
+        float(smallest.max()),
+        float(abs(scores - expected.scores.numpy()[nearest]).max()),
+        float(np.where(union, intersection / union.clip(1), 1).min()),
     )
 
 
-def greatest(differences: Sequence[Difference]) -> Difference:
-    """Of several images."""
+def largest_difference(differences: Sequence[Difference]) -> Difference:
+    """Combine the differences of several images."""
     counts, box, score, mask_iou = zip(*differences)
     return Difference(sum(counts), max(box), max(score), min(mask_iou))

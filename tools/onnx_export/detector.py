@@ -1,4 +1,8 @@
-"""An SPRNet in a form that a graph can be traced from."""
+"""An SPRNet as a module that torch.export can trace.
+
+Shapes: N images, A anchors per pixel, K classes, M candidates per image,
+D detections of all images together, S cells along a side of a mask.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,32 +17,33 @@ from .nms import suppress
 
 
 def check_exportable(detector: nn.Module) -> None:
-    """Refuse what :class:`TraceableSPRNet` would not compute as PyTorch does.
+    """Check that :class:`TraceableSPRNet` would compute what PyTorch does.
 
     Raises:
-        ValueError: Names the part of the config, and what would do.
+        ValueError: It would not; names the option, its value and the remedy.
     """
     if not isinstance(detector, SPRNet):
         raise ValueError(
-            f'model.type={type(detector).__name__} is not exported, SPRNet is'
+            f'model.type={type(detector).__name__} cannot be exported; use '
+            'SPRNet'
         )
     head, mask_head = detector.bbox_head, detector.mask_head
     if type(mask_head) is not SPRHead:
         raise ValueError(
-            f'model.mask_head.type={type(mask_head).__name__} is not '
-            'exported, SPRHead is; the same checkpoint fits it'
+            f'model.mask_head.type={type(mask_head).__name__} cannot be '
+            'exported; use SPRHead, which can load the same checkpoint'
         )
-    name = type(head).__name__
     if not isinstance(head, RetinaHead):
         raise ValueError(
-            f'model.bbox_head.type={name} is not exported, RetinaHead is'
+            f'model.bbox_head.type={type(head).__name__} cannot be exported; '
+            'use RetinaHead'
         )
     if not head.use_sigmoid_cls or getattr(
         head.loss_cls, 'custom_cls_channels', False
     ):
         raise ValueError(
             f'model.bbox_head.loss_cls.type={type(head.loss_cls).__name__} '
-            'is not exported, only scores by a sigmoid are'
+            'cannot be exported; use a loss with use_sigmoid=True'
         )
     cfg = head.test_cfg
     if cfg.nms.get('type', 'nms') != 'nms' or set(cfg.nms) - {
@@ -46,24 +51,29 @@ def check_exportable(detector: nn.Module) -> None:
         'iou_threshold',
     }:
         raise ValueError(
-            f'model.test_cfg.nms={dict(cfg.nms)} is not exported, only '
-            "type='nms' with an iou_threshold is"
+            f'model.test_cfg.nms={dict(cfg.nms)} cannot be exported; use '
+            "type='nms' with only an iou_threshold"
         )
-    if cfg.get('nms_pre', -1) < 1 or cfg.get('min_bbox_size', -1) > 0:
+    nms_pre, min_size = cfg.get('nms_pre', -1), cfg.get('min_bbox_size', -1)
+    if nms_pre < 1:
         raise ValueError(
-            'model.test_cfg is exported only with nms_pre of at least 1 and '
-            'without a min_bbox_size above 0, which is in pixels of the '
-            'original image'
+            f'model.test_cfg.nms_pre={nms_pre} cannot be exported; use at '
+            'least 1'
+        )
+    if min_size > 0:  # in pixels of the original image, unknown to the graph
+        raise ValueError(
+            f'model.test_cfg.min_bbox_size={min_size} cannot be exported; use '
+            '0 or less'
         )
 
 
 class Candidates(NamedTuple):
-    """What N images' detections are chosen from, M each."""
+    """M candidates for the detections of each of N images."""
 
     boxes: Tensor  # (N, M, 4) as (x1, y1, x2, y2), in pixels of the input
     scores: Tensor  # (N, M)
     labels: Tensor  # (N, M)
-    pixels: Tensor  # (N, M) of the pyramid
+    pixels: Tensor  # (N, M) pyramid indices
 
 
 def candidates(
@@ -72,12 +82,13 @@ def candidates(
     bbox_preds: Sequence[Tensor],
     image_shapes: Tensor,
 ) -> Candidates:
-    """The ``nms_pre`` best of every level, as the head decodes them.
+    """Decode the ``nms_pre`` best candidates of every level as the head does.
 
-    The head drops those below its score threshold first, here NMS does: so
-    there are equally many for every image.
+    The head also drops candidates below the score threshold. Here NMS drops
+    them later, so that all images have equally many.
 
     Args:
+        head: the detector's box head.
         cls_scores: (N, A * K, H_l, W_l) of every level.
         bbox_preds: (N, A * 4, H_l, W_l) of every level.
         image_shapes: (N, 2) height and width to which boxes are clipped.
@@ -92,9 +103,9 @@ def candidates(
         length = logits.shape[2] * logits.shape[3]
         logits = logits.flatten(1)
         count = torch.sym_min(head.test_cfg.nms_pre, logits.shape[1])
-        logits, places = logits.topk(count)
-        channels = places // length
-        pixels = places - channels * length
+        logits, indices = logits.topk(count)
+        channels = indices // length
+        pixels = indices - channels * length
         labels = channels % classes
         prior = pixels * head.num_base_priors + channels // classes
         # (N, A * 4, H, W) -> (N, H * W * A, 4), the order of anchors
@@ -109,20 +120,20 @@ def candidates(
     boxes = coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1))
     boxes = boxes.view_as(deltas)
     if coder.clip_border:
-        # (N, 1, 4) of width, height, width, height: decode() clips all boxes
-        # to one size.
+        # decode() can only clip all boxes to one size. These limits are
+        # (N, 1, 4): width, height, width, height of each image.
         limits = image_shapes.flip(1).repeat(1, 2)[:, None].to(boxes)
         boxes = boxes.clamp(min=0).minimum(limits)
     return Candidates(boxes, logits.sigmoid(), labels, pixels)
 
 
 class TraceableSPRNet(nn.Module):
-    """An SPRNet's detections without anything that a graph cannot hold.
+    """An SPRNet's prediction as tensor operations only.
 
-    It has the detector's own backbone, neck, box head, encoder and decoder.
+    It uses the detector's own backbone, neck, box head, encoder and decoder.
 
     Args:
-        detector: that :func:`check_exportable` lets pass.
+        detector: an SPRNet that :func:`check_exportable` accepts.
     """
 
     def __init__(self, detector: SPRNet) -> None:
@@ -132,40 +143,40 @@ class TraceableSPRNet(nn.Module):
     def forward(
         self, images: Tensor, image_shapes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Detections of a batch, image by image and best first.
+        """Detect the objects of a batch, image by image and best first.
 
         Args:
             images: (N, 3, H, W) normalised images, padded below and right.
             image_shapes: (N, 2) int64, heights and widths without padding.
 
         Returns:
-            image_index (D,) of each detection's image, in 0..N - 1; boxes (D,
-            4) as (x1, y1, x2, y2) in pixels of the input; scores (D,); labels
-            (D,); masks (D, S, S), the probabilities of their cells.
+            image_index (D,), the image of each detection, in 0..N - 1; boxes
+            (D, 4) as (x1, y1, x2, y2) in pixels of the input; scores (D,);
+            labels (D,); masks (D, S, S), probabilities.
         """
         head, mask_head = self.detector.bbox_head, self.detector.mask_head
         cfg = head.test_cfg
         feats = self.detector.extract_feat(images)
         levels = self.detector.levels(feats)
-        found = candidates(head, *head(levels), image_shapes)
-        boxes, scores = found.boxes, found.scores
+        all_candidates = candidates(head, *head(levels), image_shapes)
+        boxes, scores = all_candidates.boxes, all_candidates.scores
         if cfg.get('min_bbox_size', -1) == 0:
-            areas = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
-            scores = torch.where(areas, scores, -1)
-        # As mmcv does: classes apart, so that none suppresses another.
-        apart = boxes + found.labels[..., None] * (boxes.max() + 1)
-        image_index, places = suppress(
-            apart,
+            has_area = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+            scores = torch.where(has_area, scores, -1)
+        # As in mmcv: shifted apart, boxes of different classes do not overlap.
+        shifts = all_candidates.labels[..., None] * (boxes.max() + 1)
+        image_index, indices = suppress(
+            boxes + shifts,
             scores,
             cfg.nms.iou_threshold,
             cfg.score_thr,
             cfg.max_per_img,
         ).unbind(1)
         boxes, scores, labels, pixels = (
-            field[image_index, places] for field in found
+            field[image_index, indices] for field in all_candidates
         )
         frames = mask_head.frames(boxes)
-        # One more than there are: ONNX has no group norm of nothing.
+        # One dummy detection: ONNX's group norm fails on an empty input.
         padded = [
             torch.cat([field, field.new_zeros(1, *field.shape[1:])])
             for field in (image_index, pixels, frames)

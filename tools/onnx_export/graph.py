@@ -1,4 +1,4 @@
-"""A detector's ONNX file: its graph, and what to do before and after it."""
+"""Write a detector's graph and its metadata to an ONNX file."""
 
 import json
 import logging
@@ -17,22 +17,23 @@ from .nms import TRANSLATIONS
 
 INPUTS = ('images', 'image_shapes')
 OUTPUTS = ('image_index', 'boxes', 'scores', 'labels', 'masks')
-METADATA = 'sprnet'  # the key under which a file has its metadata, as JSON
+METADATA = 'sprnet'  # key of the JSON text in the file's metadata
 
 
 def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
-    """What a user of the graph has to know, under the config's own names.
+    """Collect what a user of the graph has to know.
 
     Returns:
-        ``scale`` (width and height that an image is resized into, its shape
-        kept), ``mean``, ``std``, ``bgr_to_rgb``, ``pad_size_divisor`` and
-        ``pad_value`` of the input; ``classes`` and ``palette`` (RGB);
-        ``score_thr``, already applied, and ``mask_thr_binary``, which is not;
-        ``frame``, the sides of what a mask fills in sides of its box.
+        The preprocessing: ``scale``, ``mean``, ``std``, ``bgr_to_rgb``,
+        ``pad_size_divisor`` and ``pad_value``, as in the config. The classes:
+        names ``classes`` and RGB colours ``palette``. The masks: ``score_thr``
+        (applied), ``mask_thr_binary`` (not applied) and ``frame``, the side of
+        a mask's frame / the side of its box.
 
     Raises:
-        ValueError: An image is not merely resized with its shape kept, or
-            there are not as many class names as classes.
+        ValueError: The test pipeline does more than resize an image with its
+            aspect ratio kept, or the numbers of class names and of classes
+            differ.
     """
     steps = {
         step['type'].split('.')[-1]: step
@@ -41,24 +42,25 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
     between = [n for n in steps if not n.startswith(('Load', 'Pack'))]
     if between != ['Resize'] or not steps['Resize'].get('keep_ratio'):
         raise ValueError(
-            'test_dataloader.dataset.pipeline is exported only with a Resize '
-            'of keep_ratio=True, and nothing else, between loading and '
-            f'packing; it has {between}'
+            'test_dataloader.dataset.pipeline can be exported only if the '
+            'single step between loading and packing is a Resize with '
+            f'keep_ratio=True; it has {between}'
         )
     classes = detector.dataset_meta['classes']
     if len(classes) != detector.bbox_head.num_classes:
         raise ValueError(
             f'the checkpoint names {len(classes)} classes, but '
-            f'model.bbox_head.num_classes={detector.bbox_head.num_classes}'
+            f'model.bbox_head.num_classes={detector.bbox_head.num_classes}; '
+            'use the config that it was trained with'
         )
-    images = config.model.data_preprocessor
+    preprocessor = config.model.data_preprocessor
     return dict(
         scale=steps['Resize']['scale'],
-        mean=images.mean,
-        std=images.std,
-        bgr_to_rgb=images.get('bgr_to_rgb', False),
-        pad_size_divisor=images.get('pad_size_divisor', 1),
-        pad_value=images.get('pad_value', 0),
+        mean=preprocessor.mean,
+        std=preprocessor.std,
+        bgr_to_rgb=preprocessor.get('bgr_to_rgb', False),
+        pad_size_divisor=preprocessor.get('pad_size_divisor', 1),
+        pad_value=preprocessor.get('pad_value', 0),
         classes=classes,
         palette=get_palette(detector.dataset_meta['palette'], len(classes)),
         score_thr=detector.bbox_head.test_cfg.score_thr,
@@ -68,17 +70,17 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
 
 
 def export(detector: nn.Module, config: Config, path: Path) -> None:
-    """Write a detector to an ONNX file, for batches and images of any size.
+    """Write a detector to an ONNX file for batches and images of any size.
 
     Raises:
-        ValueError: A part of the config that is not exported, or that
-            PyTorch's exporter gives up on.
+        ValueError: The config has a part that cannot be exported, or PyTorch's
+            exporter fails.
     """
     check_exportable(detector)
-    known = json.dumps(metadata(detector, config))
+    text = json.dumps(metadata(detector, config))
     images = torch.zeros(2, 3, 192, 256)
     image_shapes = torch.tensor([[192, 256], [180, 250]])
-    # It warns of operators of packages that are not installed.
+    # The exporter warns about packages that are not installed.
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
@@ -97,13 +99,13 @@ def export(detector: nn.Module, config: Config, path: Path) -> None:
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            # What went wrong first, after pages of what else was tried
+            # The message is pages long; its cause is the first failure.
             cause = str(error.__cause__ or error).strip().splitlines()[0]
             raise ValueError(
-                f'torch.onnx.export does not know this model: {cause}'
+                f'torch.onnx.export failed on this model: {cause}'
             ) from error
     for node in program.model.graph:
-        node.metadata_props.clear()  # where in this machine's code it is from
-    program.model.metadata_props[METADATA] = known
+        node.metadata_props.clear()  # paths of source files
+    program.model.metadata_props[METADATA] = text
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(path))
