@@ -6,10 +6,10 @@ checks the images and annotations that CONFIG trains, validates and tests on,
 and decodes every image. It reports all faults of the JSONs, images, boxes and
 masks at once, by kind: what MMDetection does about them, and the remedy.
 
-    ERROR      would stop training or testing, or make it wrong; the command
-               fails
+    ERROR      training or testing would stop, or learn or measure something
+               that nobody annotated; the command fails
     warning    MMDetection goes on, but part of the data may be lost
-    note       nothing needs to be done; not counted as a fault
+    note       MMDetection handles it well; not counted as a fault
 """
 
 import argparse

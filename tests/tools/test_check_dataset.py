@@ -127,126 +127,100 @@ def many(data, folder):
     data['annotations'] = [annotation(n, 1) for n in range(5000)]
 
 
-STOPS, SURVIVES = True, False
+def mask(segmentation, number=0):
+    return entry('annotations', number, segmentation=segmentation)
 
 
 def polygons(*polygons):
-    return entry('annotations', segmentation=list(polygons))
+    return mask(list(polygons))
 
 
 def box(*box):
     return entry('annotations', bbox=list(box))
 
 
-CASES = [
-    # kind, change, whether MMDetection's loading stops
-    ('broken JSON', text(lambda t: ''), STOPS),
-    ('broken JSON', text(lambda t: t[: len(t) // 2]), STOPS),
-    ('broken JSON', text(lambda t: '[' * 10**5), STOPS),
-    ('broken JSON', text(lambda t: '[]'), STOPS),
-    ('broken JSON', top(images=...), STOPS),
-    ('broken JSON', top(categories=...), STOPS),
-    ('broken JSON', top(annotations=dict(a=1)), STOPS),
-    ('wrong field', top(images=[1]), STOPS),
-    ('wrong field', entry('images', id=...), STOPS),
-    ('wrong field', entry('images', id=[1]), STOPS),
-    ('wrong field', entry('images', file_name=None), STOPS),
-    ('wrong field', entry('images', width='60'), STOPS),
-    ('wrong field', entry('annotations', id=...), STOPS),
-    ('wrong field', entry('annotations', area=...), STOPS),
-    ('wrong field', entry('annotations', bbox=...), STOPS),
-    ('wrong field', entry('annotations', bbox=[1, 2, 3]), STOPS),
-    ('wrong field', entry('annotations', bbox=[1, 2, 3, '4']), STOPS),
-    ('wrong field', entry('annotations', category_id=dict(a=1)), STOPS),
-    ('wrong field', entry('categories', name=...), STOPS),
-    ('duplicate image id', entry('images', 1, id=1), SURVIVES),
-    ('duplicate annotation id', entry('annotations', 1, id=11), STOPS),
-    ('annotation of no image', entry('annotations', image_id=9), SURVIVES),
-    (
-        'annotation of no category',
-        entry('annotations', category_id=9),
-        SURVIVES,
-    ),
-    ('duplicate category', entry('categories', 1, id=1), SURVIVES),
-    ('duplicate category', entry('categories', 1, name='ring'), SURVIVES),
-    ('missing class', entry('categories', name='disc'), SURVIVES),
-    ('category of no class', entry('categories', name='disc'), SURVIVES),
-    (
-        'order of classes',
-        lambda data, folder: data['categories'].reverse(),
-        SURVIVES,
-    ),
-    ('no usable image', top(images=[]), STOPS),
-    ('no usable image', top(annotations=[]), STOPS),
-    ('path outside of the folder', outside, SURVIVES),
-    ('path outside of the folder', absolute, SURVIVES),
-    ('missing image', entry('images', file_name='3.jpg'), STOPS),
-    ('missing image', entry('images', file_name=''), STOPS),
-    ('missing image', entry('images', file_name='1\0.jpg'), STOPS),
-    ('unreadable image', content(lambda b: b''), STOPS),
-    ('unreadable image', content(lambda b: b'<html>no</html>'), STOPS),
-    ('damaged image', content(lambda b: b[: len(b) // 2]), STOPS),
-    ('image too large', bomb, STOPS),
-    ('wrong size', entry('images', width=WIDTH + 1), SURVIVES),
-    ('wrong size', turned(6), STOPS),
-    ('EXIF-rotated image', turned(3), SURVIVES),
-    ('grey image', picture('L'), SURVIVES),
-    ('palette image', picture('P'), SURVIVES),
-    ('CMYK image', picture('CMYK', name='1.jpg'), SURVIVES),
-    ('transparent image', picture('RGBA'), SURVIVES),
-    ('16-bit image', sixteen_bits, SURVIVES),
-    ('16-bit image', picture('I;16'), SURVIVES),
-    ('small image', small, SURVIVES),
-    ('many objects', many, SURVIVES),
-    ('no mask', entry('annotations', segmentation=...), STOPS),
-    ('no mask', polygons(), STOPS),
-    ('not a mask', polygons(*SQUARE), STOPS),
-    ('not a mask', polygons(['a'] * 6), STOPS),
-    ('not a mask', entry('annotations', segmentation='x'), STOPS),
-    ('not a mask', entry('annotations', segmentation=7), STOPS),
-    ('short polygon', polygons([15, 15]), SURVIVES),
-    ('short polygon', polygons([]), SURVIVES),
-    ('short polygon', polygons(SQUARE, [1, 2, 3, 4, 5]), SURVIVES),
-    ('short polygon', entry('annotations', segmentation=dict(a=1)), SURVIVES),
-    (
-        'self-crossing polygon',
-        polygons([10, 10, 30, 30, 30, 10, 10, 30]),
-        SURVIVES,
-    ),
-    (
-        'polygon out of the image',
-        polygons([10, 10, 80, 10, 80, 30]),
-        SURVIVES,
-    ),
-    ('empty mask', polygons([90, 10, 99, 10, 99, 30]), SURVIVES),
-    (
-        'empty mask',
-        entry('annotations', segmentation=dict(RLE, counts=[2400])),
-        SURVIVES,
-    ),
-    (
-        'mask of another size',
-        entry('annotations', 2, segmentation=dict(RLE, size=[WIDTH, HEIGHT])),
-        SURVIVES,
-    ),
-    (
-        'mask of another size',
-        entry('annotations', segmentation=dict(size=[9, 9], counts=[40, 41])),
-        STOPS,
-    ),
-    (
-        'not a mask',
-        entry('annotations', segmentation=dict(RLE, counts=[-5, 2405])),
-        STOPS,
-    ),
-    ('box without area', box(10, 10, 0, 20), SURVIVES),
-    ('box without area', box(30, 30, -20, -20), SURVIVES),
-    ('box without area', entry('annotations', area=0), SURVIVES),
-    ('box not finite', box(10, float('nan'), 20, 20), SURVIVES),
-    ('box not finite', box(10, 10, float('inf'), 20), SURVIVES),
-    ('box outside of the image', box(70, 10, 20, 20), SURVIVES),
-    ('box out of the image', box(10, 10, 60, 20), SURVIVES),
+# Kinds of faults and changes of the data that stop MMDetection's loading
+STOPS = [
+    ('broken JSON', text(lambda t: '')),
+    ('broken JSON', text(lambda t: t[: len(t) // 2])),
+    ('broken JSON', text(lambda t: '[' * 10**5)),
+    ('broken JSON', text(lambda t: '[]')),
+    ('broken JSON', top(images=...)),
+    ('broken JSON', top(categories=...)),
+    ('broken JSON', top(annotations=dict(a=1))),
+    ('wrong field', top(images=[1])),
+    ('wrong field', entry('images', id=...)),
+    ('wrong field', entry('images', id=[1])),
+    ('wrong field', entry('images', file_name=None)),
+    ('wrong field', entry('images', width='60')),
+    ('wrong field', entry('annotations', id=...)),
+    ('wrong field', entry('annotations', area=...)),
+    ('wrong field', entry('annotations', bbox=...)),
+    ('wrong field', entry('annotations', bbox=[1, 2, 3])),
+    ('wrong field', entry('annotations', bbox=[1, 2, 3, '4'])),
+    ('wrong field', entry('annotations', category_id=dict(a=1))),
+    ('wrong field', entry('categories', name=...)),
+    ('duplicate annotation id', entry('annotations', 1, id=11)),
+    ('no usable image', top(images=[])),
+    ('no usable image', top(annotations=[])),
+    ('missing image', entry('images', file_name='3.jpg')),
+    ('missing image', entry('images', file_name='')),
+    ('missing image', entry('images', file_name='1\0.jpg')),
+    ('unreadable image', content(lambda b: b'')),
+    ('unreadable image', content(lambda b: b'<html>no</html>')),
+    ('damaged image', content(lambda b: b[: len(b) // 2])),
+    ('image too large', bomb),
+    ('wrong size', turned(6)),
+    ('no mask', mask(...)),
+    ('no mask', polygons()),
+    ('not a mask', polygons(*SQUARE)),
+    ('not a mask', polygons(['a'] * 6)),
+    ('not a mask', mask('x')),
+    ('not a mask', mask(7)),
+    ('mask of another size', mask(dict(size=[9, 9], counts=[40, 41]))),
+    ('not a mask', mask(dict(RLE, counts=[-5, 2405]))),
 ]
+# and those that do not
+SURVIVES = [
+    ('duplicate image id', entry('images', 1, id=1)),
+    ('annotation of no image', entry('annotations', image_id=9)),
+    ('annotation of no category', entry('annotations', category_id=9)),
+    ('duplicate category', entry('categories', 1, id=1)),
+    ('duplicate category', entry('categories', 1, name='ring')),
+    ('missing class', entry('categories', name='disc')),
+    ('category of no class', entry('categories', name='disc')),
+    ('order of classes', lambda data, folder: data['categories'].reverse()),
+    ('path outside of the folder', outside),
+    ('path outside of the folder', absolute),
+    ('wrong size', entry('images', width=WIDTH + 1)),
+    ('EXIF-rotated image', turned(3)),
+    ('grey image', picture('L')),
+    ('palette image', picture('P')),
+    ('CMYK image', picture('CMYK', name='1.jpg')),
+    ('transparent image', picture('RGBA')),
+    ('16-bit image', sixteen_bits),
+    ('16-bit image', picture('I;16')),
+    ('small image', small),
+    ('many objects', many),
+    ('short polygon', polygons([15, 15])),
+    ('short polygon', polygons([])),
+    ('short polygon', polygons(SQUARE, [1, 2, 3, 4, 5])),
+    ('short polygon', mask(dict(a=1))),
+    ('self-crossing polygon', polygons([10, 10, 30, 30, 30, 10, 10, 30])),
+    ('polygon out of the image', polygons([10, 10, 80, 10, 80, 30])),
+    ('empty mask', polygons([90, 10, 99, 10, 99, 30])),
+    ('empty mask', mask(dict(RLE, counts=[2400]))),
+    ('mask of another size', mask(dict(RLE, size=[WIDTH, HEIGHT]), 2)),
+    ('box without area', box(10, 10, 0, 20)),
+    ('box without area', box(30, 30, -20, -20)),
+    ('box without area', entry('annotations', area=0)),
+    ('box not finite', box(10, float('nan'), 20, 20)),
+    ('box not finite', box(10, 10, float('inf'), 20)),
+    ('box outside of the image', box(70, 10, 20, 20)),
+    ('box out of the image', box(10, 10, 60, 20)),
+]
+CASES = [(*case, True) for case in STOPS]
+CASES += [(*case, False) for case in SURVIVES]
 
 
 @pytest.mark.parametrize('kind,change,loading_stops', CASES)
@@ -293,7 +267,7 @@ def test_without_a_class_labels_mean_other_classes(tmp_path):
 @pytest.mark.parametrize(
     'kind,change',
     [
-        ('no mask', entry('annotations', segmentation=...)),
+        ('no mask', mask(...)),
         ('no mask', polygons()),
         ('unusable in evaluation', polygons([15, 15])),
         ('unusable in evaluation', polygons([])),
@@ -316,7 +290,7 @@ def test_a_data_set_without_annotations_evaluates_nothing(tmp_path):
 
 
 def test_masks_are_checked_only_where_they_are_used(tmp_path):
-    write(tmp_path, entry('annotations', segmentation=...))
+    write(tmp_path, mask(...))
     assert faults_in(tmp_path, masks=False) == []
     write(tmp_path, entry('annotations', segmentation=..., area=0))
     kinds = [f.kind for f in faults_in(tmp_path)]
@@ -326,7 +300,7 @@ def test_masks_are_checked_only_where_they_are_used(tmp_path):
 def test_where_masks_are_optional_missing_ones_are_counted(
     shapes, tmp_path, command
 ):
-    write(tmp_path, entry('annotations', segmentation=...))
+    write(tmp_path, mask(...))
     assert faults_in(tmp_path, masks_optional=True) == []
 
     def change(annotations):

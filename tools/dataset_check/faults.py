@@ -1,12 +1,6 @@
 """Kinds of faults of a data set in COCO format, and their report.
 
-Each kind says what MMDetection does about the fault, and the remedy. Its level
-is one of
-
-    error      training or testing stops, or learns or measures something that
-               nobody annotated
-    warning    MMDetection goes on, but part of the data may be lost
-    note       MMDetection handles it well; it is not counted as a fault
+The docstring of check_dataset.py explains the levels.
 """
 
 import reprlib
@@ -54,221 +48,197 @@ def shown(value: Any) -> str:
     return _brief.repr(value)
 
 
-CLIPPED = Kind(
-    'note',
-    'it is clipped to the image',
-    'correct its coordinates, unless the image edge cuts off the object',
-)
 NEVER_FOUND = (
     "it is left out of training, but COCO's evaluation counts it as an object "
     'that is never found'
 )
-KINDS: dict[str, Kind] = {
+# The effect and the remedy of each kind, by level
+ERRORS = {
     # the JSON
-    'broken JSON': Kind(
-        'error',
+    'broken JSON': (
         'MMDetection cannot load the data set',
         'write or copy the file again',
     ),
-    'wrong field': Kind(
-        'error',
+    'wrong field': (
         'loading, training or testing stops with an error that does not name '
         'the field',
         'correct the field as described',
     ),
-    'duplicate image id': Kind(
-        'error',
+    'duplicate image id': (
         'only the last of these images is used, with the objects of all of '
         'them',
         'give every image its own id',
     ),
-    'duplicate annotation id': Kind(
-        'error',
+    'duplicate annotation id': (
         'loading stops, or the last of these annotations replaces the others',
         'give every annotation its own id',
     ),
-    'annotation of no image': Kind(
-        'warning', 'it is ignored', 'add its image to the JSON, or delete it'
-    ),
-    'annotation of no category': Kind(
-        'warning',
-        'it is ignored',
-        'add its category to the JSON, or delete it',
-    ),
-    'duplicate category': Kind(
-        'error',
+    'duplicate category': (
         'objects get the labels of other classes',
         'keep one category per id and per name',
     ),
-    'missing class': Kind(
-        'error',
+    'missing class': (
         'labels are numbered without this class, so they mean other classes',
         "set metainfo.classes to the JSON's categories (and num_classes to "
         'their number), or add the category to the JSON',
     ),
-    'order of classes': Kind(
-        'error',
+    'order of classes': (
         'objects get the names of other classes',
         "list metainfo.classes in the order of the JSON's categories",
     ),
-    'category of no class': Kind(
-        'warning',
-        'its objects are ignored',
-        'to train it, add it to metainfo.classes and increase num_classes',
-    ),
-    'num_classes': Kind(
-        'error',
+    'num_classes': (
         'training stops or learns the wrong classes',
         'set num_classes of the head to the number of metainfo.classes',
     ),
-    'other evaluation file': Kind(
-        'error',
+    'other evaluation file': (
         'predictions are compared with the objects of another data set',
         "set the evaluator's ann_file to the ann_file of its data set",
     ),
-    'no usable image': Kind(
-        'error',
+    'no usable image': (
         'loading stops',
         'correct the other faults; check ann_file and filter_cfg',
     ),
-    'nothing to evaluate': Kind(
-        'warning', 'every metric is -1', 'add annotations'
-    ),
     # the images
-    'path outside of the folder': Kind(
-        'error',
+    'path outside of the folder': (
         'such a JSON can make MMDetection read any file on this machine; '
         'these files were not opened',
         'move the images into the data folder, and name them by their paths '
         'in it',
     ),
-    'missing image': Kind(
-        'error',
+    'missing image': (
         'training stops when it loads this image',
         'restore the file, or remove the image from the JSON',
     ),
-    'unreadable image': Kind(
-        'error',
+    'unreadable image': (
         'training stops when it loads this image',
         'write the file again, or remove the image from the JSON',
     ),
-    'damaged image': Kind(
-        'error',
+    'damaged image': (
         'OpenCV fills in the missing pixels, or training stops',
         'restore the file, or remove the image from the JSON',
     ),
-    'image too large': Kind(
-        'error',
+    'image too large': (
         'decoding it takes gigabytes of memory, so it was not decoded',
         'cut it into tiles, or increase max_pixels of the data set',
     ),
-    'wrong size': Kind(
-        'error',
+    'wrong size': (
         'objects are trained and evaluated in the wrong places',
         'set width and height to those of the image as displayed (after EXIF '
         'rotation); rescale the annotations if they belong to another size',
     ),
-    'EXIF-rotated image': Kind(
-        'warning',
+    # the annotations
+    'no mask': (
+        'training stops when it loads this object, or learns an empty mask',
+        'add a segmentation, or delete the annotation; to train and evaluate '
+        'its box alone, use CheckedCocoDataset, SPRHead and CocoAPARMetric',
+    ),
+    'not a mask': (
+        'training stops when it loads this object, or learns another mask',
+        'write polygons [[x1, y1, x2, y2, x3, y3, ...], ...] or an RLE',
+    ),
+    'mask of another size': (
+        'training stops when it loads this object, or scrambles all masks of '
+        'the image',
+        "encode the mask at the image's height and width",
+    ),
+    'endless polygon': (
+        'drawing it takes gigabytes of memory, so it was not drawn',
+        'correct its coordinates, which are in pixels',
+    ),
+    'unusable in evaluation': (
+        "COCO's evaluation stops, or reads the mask as something else",
+        'write polygons of at least three points or an RLE, or delete the '
+        'annotation',
+    ),
+    'box not finite': (
+        'it is left out (NaN) or made as large as the image (infinity)',
+        'correct or delete the annotation',
+    ),
+}
+WARNINGS = {
+    # the JSON
+    'annotation of no image': (
+        'it is ignored',
+        'add its image to the JSON, or delete it',
+    ),
+    'annotation of no category': (
+        'it is ignored',
+        'add its category to the JSON, or delete it',
+    ),
+    'category of no class': (
+        'its objects are ignored',
+        'to train it, add it to metainfo.classes and increase num_classes',
+    ),
+    'nothing to evaluate': ('every metric is -1', 'add annotations'),
+    # the images
+    'EXIF-rotated image': (
         'MMDetection rotates it as EXIF says before it uses the annotations',
-        'view such an image with its annotations; if they do not match, store '
-        'the image upright',
+        'view such an image with its annotations; if they do not match, '
+        'store the image upright',
     ),
-    'grey image': Kind(
-        'note', 'its single channel serves as red, green and blue'
-    ),
-    'palette image': Kind('note', "it gets its palette's colours"),
-    'CMYK image': Kind(
-        'warning',
+    'CMYK image': (
         'it is converted to RGB without its colour profile',
         'convert it to RGB yourself if its colours matter',
     ),
-    '16-bit image': Kind(
-        'warning',
-        'its values are divided by 256, so dark images become black',
+    '16-bit image': (
+        'its values are divided by 256, so dark areas become black',
         'stretch its values to 8 bits yourself',
     ),
-    'transparent image': Kind(
-        'warning',
+    'transparent image': (
         'its transparency is dropped, so hidden pixels become visible',
         'paint it on a background if hidden pixels matter',
     ),
-    'small image': Kind(
-        'warning',
+    'small image': (
         'it is left out of training, because it is smaller than '
         'filter_cfg.min_size',
         'lower filter_cfg.min_size to train on it',
     ),
-    'many objects': Kind(
-        'warning',
+    'many objects': (
         "each of the loader's workers holds all of its masks in memory at "
         'once, and testing finds at most test_cfg.max_per_img objects',
         'cut the image into tiles, or lower num_workers',
     ),
     # the annotations
-    'no mask': Kind(
-        'error',
-        'training stops when it loads this object, or learns an empty mask',
-        'add a segmentation, or delete the annotation; to train and evaluate '
-        'its box alone, use CheckedCocoDataset, SPRHead and CocoAPARMetric',
-    ),
-    'not a mask': Kind(
-        'error',
-        'training stops when it loads this object, or learns another mask',
-        'write polygons [[x1, y1, x2, y2, x3, y3, ...], ...] or an RLE',
-    ),
-    'mask of another size': Kind(
-        'error',
-        'training stops when it loads this object, or scrambles all masks of '
-        'the image',
-        "encode the mask at the image's height and width",
-    ),
-    'endless polygon': Kind(
-        'error',
-        'drawing it takes gigabytes of memory, so it was not drawn',
-        'correct its coordinates, which are in pixels',
-    ),
-    'short polygon': Kind(
-        'warning',
+    'short polygon': (
         'the polygon is ignored; an object without any other polygon is '
         'treated as a crowd',
         'give it at least three points, or delete it',
     ),
-    'unusable in evaluation': Kind(
-        'error',
-        "COCO's evaluation stops, or reads the mask as something else",
-        'write polygons of at least three points or an RLE, or delete the '
-        'annotation',
-    ),
-    'self-crossing polygon': Kind(
-        'warning',
+    'self-crossing polygon': (
         'it is filled by the even-odd rule, so parts of the object may be '
         'missing',
         'draw it again, or split it where it crosses itself',
     ),
-    'polygon out of the image': CLIPPED,
-    'empty mask': Kind(
-        'warning',
+    'empty mask': (
         'the object is trained with a mask of no pixel',
         'draw it again, or delete the annotation',
     ),
-    'box without area': Kind(
-        'warning',
+    'box without area': (
         NEVER_FOUND,
         'correct area and bbox (x, y, width, height; at least 1 pixel wide '
         'and high), or delete the annotation',
     ),
-    'box not finite': Kind(
-        'error',
-        'it is left out (NaN) or made as large as the image (infinity)',
-        'correct or delete the annotation',
-    ),
-    'box outside of the image': Kind(
-        'warning',
+    'box outside of the image': (
         NEVER_FOUND,
         'correct bbox (x, y, width, height), or delete the annotation',
     ),
-    'box out of the image': CLIPPED,
+}
+NOTES = {
+    'grey image': ('its single channel serves as red, green and blue',),
+    'palette image': ("it gets its palette's colours",),
+    'polygon out of the image': (
+        'it is clipped to the image',
+        'correct its coordinates, unless the image edge cuts off the object',
+    ),
+    'box out of the image': (
+        'it is clipped to the image',
+        'correct its coordinates, unless the image edge cuts off the object',
+    ),
+}
+KINDS = {
+    name: Kind(level, *texts)
+    for level, group in zip(LABELS, (ERRORS, WARNINGS, NOTES))
+    for name, texts in group.items()
 }
 
 
@@ -281,12 +251,10 @@ def report(faults: Sequence[Fault], first: int) -> list[str]:
     """Lines that list faults by kind, errors first, and the ``first`` faults
     of each kind one by one."""
     lines = []
-    levels = list(LABELS)
-    for name in sorted(KINDS, key=lambda k: levels.index(KINDS[k].level)):
+    for name, (level, effect, remedy) in KINDS.items():
         group = [fault for fault in faults if fault.kind == name]
         if not group:
             continue
-        level, effect, remedy = KINDS[name]
         line = f'{LABELS[level]}: {name} ({len(group)}): {effect}.'
         lines.append(f'{line} Remedy: {remedy}.' if remedy else line)
         lines += [f'  {fault}' for fault in group[:first]]

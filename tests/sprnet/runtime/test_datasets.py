@@ -4,31 +4,20 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.coco_files import annotation
 
 from projects.sprnet import CheckedCocoDataset
 
 
-def dataset(folder, image=(), annotation=(), **options):
+def dataset(folder, image=(), fields=(), **options):
     """A data set of one image and one object."""
     file = folder / 'images' / '1.png'
     file.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(file), np.zeros((40, 60, 3), np.uint8))
-    default = dict(
-        id=7,
-        image_id=3,
-        category_id=1,
-        bbox=[10, 10, 20, 20],
-        area=400,
-        segmentation=[[10, 10, 30, 10, 30, 30]],
-    )
+    default = dict(id=3, file_name='1.png', height=40, width=60)
     data = dict(
-        images=[
-            {
-                **dict(id=3, file_name='1.png', height=40, width=60),
-                **dict(image),
-            }
-        ],
-        annotations=[{**default, **dict(annotation)}],
+        images=[{**default, **dict(image)}],
+        annotations=[annotation(7, 3, **dict(fields))],
         categories=[dict(id=1, name='cell')],
     )
     (folder / 'coco.json').write_text(json.dumps(data))
@@ -67,14 +56,14 @@ def test_refuses_a_header_of_more_than_max_pixels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'image,annotation',
+    'image,fields',
     [
         (dict(file_name='2.png'), {}),
         ({}, dict(segmentation=dict(size=[9, 9], counts=[40, 41]))),
     ],
 )
-def test_names_the_image_that_cannot_be_loaded(image, annotation, tmp_path):
-    broken = dataset(tmp_path, image, annotation)
+def test_names_the_image_that_cannot_be_loaded(image, fields, tmp_path):
+    broken = dataset(tmp_path, image, fields)
     with pytest.raises(RuntimeError, match='coco.json, image 3, .*png: '):
         broken[0]
 
@@ -82,7 +71,7 @@ def test_names_the_image_that_cannot_be_loaded(image, annotation, tmp_path):
 @pytest.mark.parametrize('poly2mask', [True, False])
 @pytest.mark.parametrize('mask', [None, []])
 def test_an_object_without_a_mask_keeps_its_box(mask, poly2mask, tmp_path):
-    unmasked = dataset(tmp_path, annotation=dict(segmentation=mask))
+    unmasked = dataset(tmp_path, fields=dict(segmentation=mask))
     unmasked.pipeline.transforms[1].poly2mask = poly2mask
     sample = unmasked[0]['data_samples']
     assert sample.gt_instances.bboxes.tensor.tolist() == [[10, 10, 30, 30]]
@@ -92,10 +81,10 @@ def test_an_object_without_a_mask_keeps_its_box(mask, poly2mask, tmp_path):
 
 def test_masks_may_be_required(tmp_path):
     with pytest.raises(ValueError, match='image 3: .* require_masks=True'):
-        dataset(tmp_path, annotation=dict(segmentation=[]), require_masks=True)
+        dataset(tmp_path, fields=dict(segmentation=[]), require_masks=True)
     assert dataset(tmp_path, require_masks=True)[0]
 
 
 def test_names_the_image_of_a_broken_annotation(tmp_path):
     with pytest.raises(ValueError, match='coco.json, image 3: '):
-        dataset(tmp_path, annotation=dict(bbox=[1, 2]))
+        dataset(tmp_path, fields=dict(bbox=[1, 2]))
