@@ -43,6 +43,7 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from prediction.coco_results import CocoResults
 from prediction.inputs import (
+    Files,
     Item,
     input_files,
     loaded_frames,
@@ -126,86 +127,63 @@ def detect(
         yield from zip(batch, inferencer.forward(data))
 
 
-def predict(
-    inferencer: DetInferencer,
-    items: Iterable[Item],
-    results: CocoResults,
-    args: argparse.Namespace,
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """Detect the objects of each item and write its JSON.
+class Predictor:
+    """Predict on images and videos, and write the results to OUT_DIR."""
 
-    Yields:
-        The item's file, and its picture with the objects, (H, W, 3) uint8 BGR.
-    """
-    for item, sample in detect(inferencer, items, args.batch_size):
-        prediction = inferencer.pred2dict(sample)
-        mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
-        height, width = item.picture.shape[:2]
-        results.add(
-            dict(item.coco_image, height=height, width=width), prediction
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.inferencer = build_inferencer(args)
+        self.visualizer = self.inferencer.visualizer
+        args.out_dir.mkdir(parents=True, exist_ok=True)
+        classes = self.inferencer.model.dataset_meta['classes']
+        self.results = CocoResults(
+            args.out_dir / 'coco.json', classes, args.ann_file
         )
-        inferencer.visualizer.add_datasample(
-            item.file.name,
-            item.picture[..., ::-1],
-            sample,
-            draw_gt=False,
-            pred_score_thr=args.score_thr,
-        )
-        yield item.file, inferencer.visualizer.get_image()[..., ::-1]
+        self.pictures: list[Path] = []  # drawn
+        self.unreadable: list[Path] = []
 
+    def predict(
+        self, items: Iterable[Item]
+    ) -> Iterator[tuple[Path, np.ndarray]]:
+        """Write each item's JSON; yield its file, and its picture with the
+        objects, (H, W, 3) uint8 BGR."""
+        args = self.args
+        for item, sample in detect(self.inferencer, items, args.batch_size):
+            prediction = self.inferencer.pred2dict(sample)
+            mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
+            height, width = item.picture.shape[:2]
+            self.results.add(
+                dict(item.coco_image, height=height, width=width), prediction
+            )
+            self.visualizer.add_datasample(
+                item.file.name,
+                item.picture[..., ::-1],
+                sample,
+                draw_gt=False,
+                pred_score_thr=args.score_thr,
+            )
+            yield item.file, self.visualizer.get_image()[..., ::-1]
 
-def predict_images(
-    inferencer: DetInferencer,
-    files: dict[Path, Path],
-    ids: dict[Path, int],
-    results: CocoResults,
-    args: argparse.Namespace,
-) -> tuple[list[Path], list[Path]]:
-    """Write the predictions of images.
+    def predict_images(self, files: Files, ids: dict[Path, int]) -> None:
+        """Write the results of images with these image ids."""
+        items = loaded_images(self.inferencer, files, ids, self.unreadable)
+        for file, picture in self.predict(items):
+            path = self.args.out_dir / 'vis' / files[file]
+            self.pictures.append(write_picture(picture, path))
 
-    Args:
-        files: For each image its path below the output folders.
-        ids: For each image its id in ``results``.
-
-    Returns:
-        The pictures drawn, and the images that cannot be read.
-    """
-    unreadable: list[Path] = []
-    items = loaded_images(inferencer, files, ids, unreadable)
-    pictures = [
-        write_picture(picture, args.out_dir / 'vis' / files[file])
-        for file, picture in predict(inferencer, items, results, args)
-    ]
-    return pictures, unreadable
-
-
-def predict_videos(
-    inferencer: DetInferencer,
-    files: dict[Path, Path],
-    first_id: int,
-    results: CocoResults,
-    args: argparse.Namespace,
-) -> list[Path]:
-    """Write the predictions of videos; return those that cannot be read.
-
-    Args:
-        files: For each video its path below the output folders.
-        first_id: Image id of the first frame in ``results``.
-    """
-    unreadable = []
-    for file, name in files.items():
-        video = mmcv.VideoReader(str(file))
-        items = loaded_frames(inferencer, video, file, name, first_id)
-        frames = predict(inferencer, items, results, args)
-        count = write_video(
-            (picture for _, picture in frames),
-            args.out_dir / 'vis' / mp4_name(name),
-            video.fps or FPS,
-        )
-        first_id += count
-        if not count:
-            unreadable.append(file)
-    return unreadable
+    def predict_videos(self, files: Files, first_id: int) -> None:
+        """Write the results of videos; count image ids from ``first_id``."""
+        for file, name in files.items():
+            video = mmcv.VideoReader(str(file))
+            items = loaded_frames(self.inferencer, video, file, name, first_id)
+            count = write_video(
+                (picture for _, picture in self.predict(items)),
+                self.args.out_dir / 'vis' / mp4_name(name),
+                video.fps or FPS,
+            )
+            first_id += count
+            if not count:
+                self.unreadable.append(file)
 
 
 def main() -> None:
@@ -217,31 +195,21 @@ def main() -> None:
         if videos and args.ann_file:
             raise ValueError(
                 f'--ann-file {args.ann_file} is for images, but '
-                f'{next(iter(videos))} is a video; run the command once for '
-                'each kind'
+                f'{next(iter(videos))} is a video; leave one of them out'
             )
-        inferencer = build_inferencer(args)
-        classes = inferencer.model.dataset_meta['classes']
-        args.out_dir.mkdir(parents=True, exist_ok=True)
-        results = CocoResults(
-            args.out_dir / 'coco.json', classes, args.ann_file
-        )
-        ids = results.ids_of(list(images))
-        with results:
-            pictures, unreadable = predict_images(
-                inferencer, images, ids, results, args
-            )
-            unreadable += predict_videos(
-                inferencer, videos, len(images) + 1, results, args
-            )
-        if pictures and args.contact_sheet:
-            contact_sheet(pictures, args.contact_sheet)
+        predictor = Predictor(args)
+        ids = predictor.results.ids_of(list(images))
+        with predictor.results:
+            predictor.predict_images(images, ids)
+            predictor.predict_videos(videos, len(images) + 1)
+        if predictor.pictures and args.contact_sheet:
+            contact_sheet(predictor.pictures, args.contact_sheet)
     print(
         f'drawn to {args.out_dir / "vis"}, written to '
-        f'{args.out_dir / "preds"} and {results.path}'
+        f'{args.out_dir / "preds"} and {predictor.results.path}'
     )
-    if unreadable:
-        names = ', '.join(map(str, unreadable))
+    if predictor.unreadable:
+        names = ', '.join(map(str, predictor.unreadable))
         sys.exit(f'predict.py: cannot be read: {names}')
 
 

@@ -15,6 +15,7 @@ from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from rich.progress import track
 
+Files = dict[Path, Path]  # each file's path below vis/ and preds/
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 
@@ -28,14 +29,10 @@ class Item(NamedTuple):
     data: dict  # the model's input, from the test pipeline
 
 
-def input_files(
-    inputs: Sequence[str],
-) -> tuple[dict[Path, Path], dict[Path, Path]]:
-    """Find the files that images, videos, folders and globs name, each once.
+def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
+    """Find the images and the videos that the inputs name, each once.
 
-    Returns:
-        Images and videos; for each file its path relative to the common folder
-        of all files.
+    Results keep the files' path relative to their common folder.
 
     Raises:
         ValueError: An input names no file.
@@ -57,15 +54,15 @@ def input_files(
             )
         by_path.update({os.path.abspath(file): file for file in files})
     folder = os.path.commonpath([os.path.dirname(path) for path in by_path])
-    images: dict[Path, Path] = {}
-    videos: dict[Path, Path] = {}
+    images: Files = {}
+    videos: Files = {}
     for path, file in by_path.items():
         kind = videos if file.suffix.lower() in VIDEOS else images
         kind[file] = Path(os.path.relpath(path, folder))
     return images, videos
 
 
-def json_names(files: dict[Path, Path]) -> dict[Path, Path]:
+def json_names(files: Files) -> Files:
     """Name each file's JSON; the suffix stays if names differ by it alone."""
     count = Counter(name.with_suffix('') for name in files.values())
     return {
@@ -78,16 +75,11 @@ def json_names(files: dict[Path, Path]) -> dict[Path, Path]:
 
 def loaded_images(
     inferencer: DetInferencer,
-    files: dict[Path, Path],
+    files: Files,
     ids: dict[Path, int],
     unreadable: list[Path],
 ) -> Iterator[Item]:
-    """Load images one by one; append those that fail to ``unreadable``.
-
-    Args:
-        files: For each image its path below the output folders.
-        ids: For each image its id in the COCO JSON.
-    """
+    """Load images one by one; append those that fail to ``unreadable``."""
     json_paths = json_names(files)
     for file, name in track(files.items(), description='Images'):
         try:
@@ -107,13 +99,7 @@ def loaded_frames(
     name: Path,
     first_id: int,
 ) -> Iterator[Item]:
-    """Load the frames of a video one by one.
-
-    Args:
-        video: Reads ``file``.
-        name: The video's path below the output folders.
-        first_id: The first frame's image id in the COCO JSON.
-    """
+    """Load frames one by one; their image ids count from ``first_id``."""
     total = max(video.frame_cnt, 0)  # negative where the file lacks it
     for n, frame in enumerate(track(video, name.name, total)):
         coco_image = dict(

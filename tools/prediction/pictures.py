@@ -49,11 +49,8 @@ def write_video(pictures: Iterator[np.ndarray], path: Path, fps: float) -> int:
 def contact_sheet(files: Sequence[Path], out: Path, cell: int = 480) -> None:
     """Write pictures as one grid with about as many rows as columns.
 
-    Args:
-        files: The pictures.
-        out: The grid's file.
-        cell: Side of a picture with its margin, in pixels; smaller where the
-            grid would be wider than ``MAX_SHEET``.
+    ``cell`` is the side of a picture with its margin, in pixels; it shrinks
+    where the grid would be larger than ``MAX_SHEET``.
     """
     columns = int(np.ceil(len(files) ** 0.5))
     cell = min(cell, MAX_SHEET // columns)
@@ -64,10 +61,6 @@ def contact_sheet(files: Sequence[Path], out: Path, cell: int = 480) -> None:
         row = pictures[first : first + columns]
         shape = (max(len(picture) for picture in row) + 8, cell)
         cells = [mmcv.impad(p, shape=shape, pad_val=(255,) * 3) for p in row]
-        row = np.hstack(cells)
-        rows.append(
-            mmcv.impad(
-                row, shape=(len(row), columns * cell), pad_val=(255,) * 3
-            )
-        )
+        row, shape = np.hstack(cells), (shape[0], columns * cell)
+        rows.append(mmcv.impad(row, shape=shape, pad_val=(255,) * 3))
     mmcv.imwrite(np.vstack(rows), str(out))
