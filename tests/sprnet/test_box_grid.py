@@ -1,4 +1,4 @@
-"""The encoder that reads boxes, and what trains it, against slow loops."""
+"""The encoder that reads boxes, and its training, against slow loops."""
 
 import math
 
@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from mmcv.ops import roi_align
 from mmengine.structures import InstanceData
-from support.helpers import BOX_CONFIG, build_model, pyramid, sample
+from support.helpers import (
+    BOX_CONFIG,
+    INF,
+    NAN,
+    OBJECTS,
+    build_model,
+    pyramid,
+    sample,
+)
 
 from projects.sprnet import BoxGrid, JitteredBoxSampler
 from projects.sprnet.boxes import (
@@ -19,10 +27,9 @@ from projects.sprnet.boxes import (
 )
 from projects.sprnet.pasting import paste_masks
 
-NAN, INF = float('nan'), float('inf')
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = [(15, 17), (8, 9), (4, 5), (2, 3), (1, 2)]  # of 120 x 136 pixels
-# One a level for finest_scale=8, then across borders, outside, flat, empty
+# One on each level for finest_scale=8; then across borders, outside, empty
 BOXES = torch.tensor(
     [
         [40, 30, 52, 44],
@@ -51,7 +58,7 @@ def level_of(box, finest_scale):
 
 
 def sampled(image, x, y):
-    """(C,) of a map (C, H, W) at one place, its first pixel being (0, 0)."""
+    """Sample a map (C, H, W) at one point; (0, 0) is its first pixel."""
     height, width = image.shape[1:]
     if not (-1 <= x <= width and -1 <= y <= height):
         return np.zeros(len(image))
@@ -66,7 +73,7 @@ def sampled(image, x, y):
 
 
 def read_by_loops(encoder, feats, batch_indices, boxes):
-    """(P, C, rows, columns) as BoxGrid.read, one sample at a time."""
+    """Compute BoxGrid.read one sample at a time."""
     maps = [feat.detach().double().numpy() for feat in feats]
     side, samples = encoder.grid_size, encoder.samples
     grids = []
@@ -107,13 +114,13 @@ def test_reads_what_loops_read(grid_size, samples):
     expected = read_by_loops(encoder, feats, indices, BOXES)
     assert {level_of(b, 8) for b in BOXES.tolist()} == {0, 1, 2, 3, 4}
     torch.testing.assert_close(grids.double(), expected, atol=1e-5, rtol=0)
-    assert not grids[7].any()  # far outside
+    assert not grids[7].any()  # the box far outside
 
 
 @pytest.mark.parametrize(
     'spoil',
     [
-        lambda e: setattr(e, 'finest_scale', 16),  # a level off
+        lambda e: setattr(e, 'finest_scale', 16),
         lambda e: setattr(e, 'strides', [(s + 1, s + 1) for s in STRIDES]),
         lambda e: setattr(
             e, 'points', lambda boxes: grid_points(enlarged(boxes, 1.1), 7)
@@ -124,7 +131,7 @@ def test_reads_what_loops_read(grid_size, samples):
     ],
     ids=['level', 'stride', 'frame', 'transposed'],
 )
-def test_the_loops_could_tell(spoil):
+def test_the_loops_notice_an_error(spoil):
     encoder, feats = box_grid(), pyramid(SIZES)
     indices = torch.arange(len(BOXES)) % 2
     expected = read_by_loops(encoder, feats, indices, BOXES)
@@ -182,29 +189,29 @@ def test_the_fine_map_is_read_at_the_same_places_and_added():
     encoder = box_grid(fine_channels=5, num_convs=0)
     feats, fine = pyramid(SIZES), torch.randn(2, 5, 30, 34)
     indices = torch.arange(len(BOXES)) % 2
-    seen = []
-    encoder.convs.register_forward_hook(lambda *args: seen.append(args[2]))
+    outputs = []
+    encoder.convs.register_forward_hook(lambda *args: outputs.append(args[2]))
     encoder([*feats, fine], indices, indices, BOXES)
     rois = torch.cat([indices[:, None].float(), BOXES], dim=1)
     sampled = roi_align(fine, rois, (7, 7), 1 / 4, 1, 'avg', True)
     expected = encoder.read(feats, indices, BOXES)
     expected = expected + encoder.lateral(sampled)
-    torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match='fine_channels=5 must be 6, as the'):
+    torch.testing.assert_close(outputs[0], expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match='fine_channels=5 must be 6'):
         encoder([*feats, torch.randn(2, 6, 30, 34)], indices, indices, BOXES)
 
 
 def test_a_model_gives_its_mask_head_the_backbones_first_map():
     model = build_model(BOX_CONFIG).eval()
-    seen = []
-    model.backbone.register_forward_hook(lambda *args: seen.extend(args[2]))
+    maps = []
+    model.backbone.register_forward_hook(lambda *args: maps.extend(args[2]))
     with torch.no_grad():
         feats = model.extract_feat(torch.randn(1, 3, 64, 96))
-    assert feats[-1] is seen[0] and feats[-1].shape == (1, 32, 16, 24)
+    assert feats[-1] is maps[0] and feats[-1].shape == (1, 32, 16, 24)
     assert len(model.levels(feats)) == len(feats) - 1 == 5
 
 
-def test_boxes_that_are_no_numbers_read_nothing_and_harm_no_others():
+def test_boxes_of_nan_read_nothing_and_harm_no_others():
     encoder, feats = box_grid(), pyramid(SIZES)
     bad = torch.tensor([[NAN] * 4, [10, NAN, 60, 60], [-INF, -INF, INF, INF]])
     both = torch.cat([bad, BOXES])
@@ -263,7 +270,7 @@ def test_every_object_trains_in_boxes_near_its_own():
     assert (shifts.abs() <= 0.1601 * sides).all() and shifts.all()
 
 
-def test_at_most_so_many_boxes_at_random():
+def test_no_more_than_max_boxes_chosen_at_random():
     anchors = torch.tensor([[[0.0, 0, 32, 32]]])
     boxes = torch.rand(50, 2)
     boxes = torch.cat([boxes, boxes + 20], dim=1)
@@ -287,12 +294,11 @@ FEATS = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
 
 
 def maps(batch):
-    """The pyramid and the fine map of 128 x 128 pixels."""
+    """The pyramid and the fine map of images of 128 x 128 pixels."""
     feats = [torch.randn(batch, 64, *size) for size in FEATS]
     return [*feats, torch.randn(batch, 32, 32, 32)]
 
 
-OBJECTS = [[24.0, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
 META = dict(pad_shape=(128, 128))
 
 
@@ -323,23 +329,23 @@ def test_targets_are_the_masks_in_the_frames_that_are_read(head, frame):
 
 
 def test_masks_are_read_at_the_boxes_and_put_into_the_frames(head):
-    """Of detections at another size than the network's input."""
+    """Also if detections have another size than the network's input."""
     head.frame = 1.2
     torch.manual_seed(0)
     feats = maps(2)
-    one = sample([], [])
-    one.set_metainfo(dict(ori_shape=(256, 64), scale_factor=(2.0, 0.5)))
+    image = sample([], [])
+    image.set_metainfo(dict(ori_shape=(256, 64), scale_factor=(2.0, 0.5)))
     boxes = torch.tensor([[10.0, 40, 40, 160], [2, 8, 60, 90]])
-    found = InstanceData(
+    second = InstanceData(
         bboxes=boxes, labels=torch.tensor([1, 4]), pixels=torch.tensor([7, 9])
     )
-    results = [found[:1], found]
+    results = [second[:1], second]
     with torch.no_grad():
-        predicted = head.predict(feats, [one, one], results, rescale=True)
+        predicted = head.predict(feats, [image, image], results, rescale=True)
         frames = enlarged(boxes * torch.tensor([2, 0.5, 2, 0.5]), 1.2)
         logits = head(
-            feats, torch.tensor([0, 1, 1]), found.pixels[[0, 0, 1]],
-            frames[[0, 0, 1]], found.labels[[0, 0, 1]],
+            feats, torch.tensor([0, 1, 1]), second.pixels[[0, 0, 1]],
+            frames[[0, 0, 1]], second.labels[[0, 0, 1]],
         )  # fmt: skip
     expected = paste_masks(
         logits.sigmoid(), enlarged(boxes, 1.2)[[0, 0, 1]], 256, 64, 0.5
@@ -351,11 +357,11 @@ def test_masks_are_read_at_the_boxes_and_put_into_the_frames(head):
     outside = masks.clone()
     for mask, (x1, y1, x2, y2) in zip(outside, boxes[[0, 0, 1]].int()):
         mask[y1:y2, x1:x2] = False
-    assert outside.any()  # a frame lets a mask pass its box
+    assert outside.any()  # a mask may pass its box, within its frame
 
 
 def test_objects_without_a_mask_train_none(head):
-    """Their boxes train, so they are among the ground truth."""
+    """They are ground truth, because their boxes train."""
     image = sample(OBJECTS, [0, 3, 5])
     image.gt_instances.masks.masks[1] = 0
     feats = maps(1)

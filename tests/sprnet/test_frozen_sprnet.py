@@ -1,6 +1,6 @@
 import pytest
 import torch
-from support.helpers import CONFIGS, build_model, sample
+from support.helpers import CONFIGS, OBJECTS, build_model, sample
 from torch.optim import AdamW
 
 FROZEN = CONFIGS / 'frozen_detector'
@@ -8,7 +8,6 @@ READING = [
     FROZEN / 'sprnet_r18_fpn_frozen_shapes.py',
     FROZEN / 'sprnet_r18_gfpn_plus-box_frozen_shapes.py',
 ]
-BOXES = [[24.0, 24, 56, 56], [48, 48, 112, 112]]
 
 
 @pytest.fixture(params=READING, ids=['pixels', 'boxes'])
@@ -20,7 +19,7 @@ def test_training_changes_the_mask_head_and_nothing_else(model):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     optimizer = AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
     images = torch.randn(2, 3, 128, 128)
-    samples = [sample(BOXES, [0, 3]), sample(BOXES[1:], [2])]
+    samples = [sample(OBJECTS[:2], [0, 3]), sample(OBJECTS[1:2], [2])]
     for _ in range(2):
         losses = model.loss(images, samples)
         assert set(losses) == {'loss_mask'}

@@ -11,7 +11,7 @@ ORIGINAL = (75, 90)
 
 
 def write_truth(file, instances, classes):
-    """Annotations that some of the detections of an image find."""
+    """Write some detections of an image as its annotations."""
     rles = encode_mask_results(instances.masks.numpy())
     truth = dict(
         images=[dict(id=1, height=ORIGINAL[0], width=ORIGINAL[1])],
@@ -40,12 +40,10 @@ def write_truth(file, instances, classes):
     file.write_text(json.dumps(truth))
 
 
-def figures(file, result, classes):
+def evaluate(file, result, classes):
     metric = METRICS.build(
         dict(
-            type='CocoAPARMetric',
-            ann_file=str(file),
-            metric=['bbox', 'segm'],
+            type='CocoAPARMetric', ann_file=str(file), metric=['bbox', 'segm']
         )
     )
     metric.dataset_meta = dict(classes=[str(i) for i in range(classes)])
@@ -58,7 +56,7 @@ def figures(file, result, classes):
     [SHAPES_CONFIG, BOX_CONFIG],
     ids=['MultiScaleFusion', 'BoxGrid'],
 )
-def test_rle_is_the_dense_masks_and_has_their_figures(tmp_path, config):
+def test_rle_is_the_dense_masks_and_has_their_scores(tmp_path, config):
     dense = build_model(config).eval()
     options = {'mask_head.mask_output.type': 'RLEMasks'}
     rle = build_model(config, **options).eval()
@@ -69,11 +67,11 @@ def test_rle_is_the_dense_masks_and_has_their_figures(tmp_path, config):
     results = []
     for model in (dense, rle):
         model.bbox_head.test_cfg.score_thr = 0.0
-        one = sample([], [], SIZE)
+        image = sample([], [], SIZE)
         scale = (SIZE[1] / ORIGINAL[1], SIZE[0] / ORIGINAL[0])
-        one.set_metainfo(dict(ori_shape=ORIGINAL, scale_factor=scale))
+        image.set_metainfo(dict(ori_shape=ORIGINAL, scale_factor=scale))
         with torch.no_grad():
-            results += model.predict(images, [one])
+            results += model.predict(images, [image])
 
     tensors, runs = (r.pred_instances for r in results)
     assert tensors.masks.shape == (100, *ORIGINAL)
@@ -83,13 +81,8 @@ def test_rle_is_the_dense_masks_and_has_their_figures(tmp_path, config):
         assert torch.equal(tensors[field], runs[field]), field
 
     classes = dense.bbox_head.num_classes
-    seen = tensors[tensors.masks.flatten(1).any(1)]
-    write_truth(tmp_path / 'truth.json', seen[::5], classes)
-    expected = figures(tmp_path / 'truth.json', results[0], classes)
-    assert figures(tmp_path / 'truth.json', results[1], classes) == expected
+    visible = tensors[tensors.masks.flatten(1).any(1)]
+    write_truth(tmp_path / 'truth.json', visible[::5], classes)
+    expected = evaluate(tmp_path / 'truth.json', results[0], classes)
+    assert evaluate(tmp_path / 'truth.json', results[1], classes) == expected
     assert 0 < expected['coco/segm_mAP'] < 1
-
-
-def test_an_unknown_output_is_named():
-    with pytest.raises(KeyError, match='PolygonMasks'):
-        build_model(**{'mask_head.mask_output.type': 'PolygonMasks'})

@@ -27,18 +27,12 @@ def test_targets_against_crops_by_pycocotools(kind):
         coco_mask.merge(coco_mask.frPyObjects([p.tolist()], height, width))
         for p in polygons
     ]
-    # Whole pixels that divide by the cells, so that the crop is exact.
+    # Sides of whole pixels, multiples of the cells, so that crops are exact
     boxes = []
     for x, y, w, h in map(coco_mask.toBbox, rles):
         x, y = int(x), int(y)
-        boxes.append(
-            [
-                x,
-                y,
-                x + 32 * int(np.ceil(w / 32)),
-                y + 32 * int(np.ceil(h / 32)),
-            ]
-        )
+        w, h = (32 * int(np.ceil(side / 32)) for side in (w, h))
+        boxes.append([x, y, x + w, y + h])
     if kind == 'bitmap':
         masks = BitmapMasks([coco_mask.decode(r) for r in rles], height, width)
     else:
@@ -55,7 +49,7 @@ def test_targets_against_crops_by_pycocotools(kind):
         clear = expected != 0.5
         wrong = (target.numpy() != (expected >= 0.5)) & clear
         if kind == 'bitmap':
-            # RoIAlign stops at the picture's edge, half a pixel earlier.
+            # RoIAlign stops half a pixel before the image's edge.
             assert wrong[:-1, :-1].sum() == 0
         else:
             assert wrong.mean() < 0.03

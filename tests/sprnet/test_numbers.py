@@ -1,4 +1,4 @@
-"""No values, however rare, end in a crash or in what is no number."""
+"""Rare values lead to no crash, and to no NaN or infinity."""
 
 import copy
 import json
@@ -9,26 +9,31 @@ import torch
 from mmdet.apis import DetInferencer
 from mmdet.registry import METRICS
 from mmengine.structures import InstanceData
-from support.helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
+from support.helpers import (
+    BOX_CONFIG,
+    INF,
+    NAN,
+    SHAPES_CONFIG,
+    build_model,
+    sample,
+)
 from torch import nn
 
 from projects.sprnet.pasting import paste_masks
 from projects.sprnet.pixels import best_boxes, best_pixels, positive_pixels
 from projects.sprnet.samplers import EveryObjectPixelSampler
 
-NAN, INF = float('nan'), float('inf')
 SIZE = (96, 128)
-HEADS = {
-    'MultiScaleFusion': SHAPES_CONFIG,
-    'BoxGrid': BOX_CONFIG,
-}
+META = dict(pad_shape=SIZE)
+HALF = [torch.bfloat16, torch.float16]
+HEADS = {'MultiScaleFusion': SHAPES_CONFIG, 'BoxGrid': BOX_CONFIG}
 OBJECTS = [sample([[24, 24, 56, 56], [48, 40, 112, 90]], [0, 0], SIZE)]
 CROWD_ONLY = [sample([], [], SIZE, crowds=[[10, 10, 80, 80]])]
 NOTHING = [sample([], [], SIZE)]
 
 
 def train(model, samples, size=SIZE, dtype=torch.float32):
-    """The losses of a step whose gradients are all finite."""
+    """Return a step's losses; they and all gradients must be finite."""
     torch.manual_seed(1)
     images = torch.randn(len(samples), 3, *size)
     with torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
@@ -42,35 +47,35 @@ def train(model, samples, size=SIZE, dtype=torch.float32):
 
 
 def detect(model, size=SIZE):
-    """Detections of an image as they are exported, all of them finite."""
+    """Return an image's detections; those exported must be finite."""
     torch.manual_seed(1)
     with torch.no_grad():
         (result,) = model.eval().predict(
             torch.randn(1, 3, *size), [sample([], [], size)]
         )
-    found = result.pred_instances
-    assert found.masks.shape == (len(found), *size)
+    detections = result.pred_instances
+    assert detections.masks.shape == (len(detections), *size)
     metric = METRICS.build(dict(type='CocoAPARMetric', metric='segm'))
     metric.process({}, [dict(result.to_dict(), instances=[])])
     ((_, exported),) = metric.results
     for field in ('bboxes', 'scores'):
         values = torch.tensor(exported.get(field, []))
         assert values.isfinite().all(), field
-    assert len(exported['masks']) == len(found)
+    assert len(exported['masks']) == len(detections)
     file = DetInferencer.pred2dict(SimpleNamespace(), result)
     json.dumps(file, allow_nan=False)
-    return found
+    return detections
 
 
 @pytest.fixture(scope='module')
 def models():
-    """With each kind of encoder, masks, and detections of every score."""
+    """Models with each kind of encoder that detect at every score."""
     built = {
         kind: build_model(config, **{'test_cfg.score_thr': 0.0})
         for kind, config in HEADS.items()
     }
-    for one in built.values():
-        nn.init.normal_(one.mask_head.decoder.classifier.weight, std=0.5)
+    for model in built.values():
+        nn.init.normal_(model.mask_head.decoder.classifier.weight, std=0.5)
     return built
 
 
@@ -92,27 +97,20 @@ def test_training_on_background_alone(models, samples):
 
 def test_maps_of_a_single_pixel(model):
     size = (8, 8)
-    sizes = [f.shape[2:] for f in model.neck(model.backbone(blank(size)))]
-    assert set(sizes) == {(1, 1)}
+    feats = model.neck(model.backbone(torch.zeros(2, 3, *size)))
+    assert {feat.shape[2:] for feat in feats} == {(1, 1)}
     objects = [sample([[-14, -14, 18, 18]], [3], size)]
     assert train(model, 2 * objects, size)['loss_mask'] > 0
     assert len(detect(model, size)) > 0
 
 
 def test_an_image_of_5000_objects(models):
-    places = torch.arange(5000)
-    corners = torch.stack([places % 100, places // 100], 1)
+    index = torch.arange(5000)
+    corners = torch.stack([index % 100, index // 100], 1)
     boxes = torch.cat([corners, corners + 32], 1)
-    labels = [0] * len(boxes)
-    samples = [sample(boxes.tolist(), labels, SIZE)]
-    assert (
-        train(copy.deepcopy(models['MultiScaleFusion']), samples)['loss_mask']
-        > 0
-    )
-
-
-def blank(size):
-    return torch.zeros(2, 3, *size)
+    samples = [sample(boxes.tolist(), [0] * len(boxes), SIZE)]
+    losses = train(copy.deepcopy(models['MultiScaleFusion']), samples)
+    assert losses['loss_mask'] > 0
 
 
 @pytest.mark.parametrize('classes', [1, 1203])
@@ -124,12 +122,9 @@ def test_heads_of_few_and_many_classes(classes):
     assert train(model, last)['loss_mask'] > 0
     gradient = model.mask_head.decoder.classifier.weight.grad
     assert gradient.flatten(1).any(1).nonzero().tolist() == [[classes - 1]]
-    found = detect(model)
-    assert len(found) == 100
-    assert found.labels.max() < classes
-
-
-HALF = [torch.bfloat16, torch.float16]
+    detections = detect(model)
+    assert len(detections) == 100
+    assert detections.labels.max() < classes
 
 
 @pytest.mark.parametrize('dtype', HALF)
@@ -164,12 +159,9 @@ def test_the_mask_loss_sums_more_cells_than_half_precision_counts(
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
 
 
-META = dict(pad_shape=SIZE)
-
-
 @pytest.mark.parametrize('dtype', HALF)
 def test_pure_functions_in_half_precision(dtype):
-    """Areas above the largest number of half precision."""
+    """Areas exceed the largest number of half precision."""
     torch.manual_seed(0)
     corners = 300 * torch.rand(20, 2)
     anchors = torch.cat([corners, corners + 200 + corners.flip(0)], dim=1)
@@ -181,11 +173,10 @@ def test_pure_functions_in_half_precision(dtype):
         best_pixels,
         lambda a, b: positive_pixels(a, b, 0.5),
     ):
-        found = function(pixels, objects)
-        expected = function(pixels.float(), objects.float())
-        assert all(len(one) for one in found)
-        for one, other in zip(found, expected):
-            assert torch.equal(one, other)
+        half = function(pixels, objects)
+        single = function(pixels.float(), objects.float())
+        for field, expected in zip(half, single):
+            assert len(field) and torch.equal(field, expected)
     grids = torch.ones(5, 32, 32, dtype=dtype)
     masks = paste_masks(grids, objects, 600, 800, 0.5)
     expected = paste_masks(grids.float(), objects.float(), 600, 800, 0.5)
@@ -193,7 +184,7 @@ def test_pure_functions_in_half_precision(dtype):
 
 
 def decoded(model):
-    """(L, 9, 4), the boxes of every pixel's anchors in detect's image."""
+    """(L, 9, 4): decode all anchors of the image that detect() takes."""
     head = model.bbox_head
     with torch.no_grad():
         torch.manual_seed(1)
@@ -211,15 +202,15 @@ def decoded(model):
 def test_scores_exactly_equal(model):
     nn.init.zeros_(model.bbox_head.retina_cls.weight)
     nn.init.normal_(model.bbox_head.retina_reg.weight, std=0.02)
-    found = detect(model)
-    assert len(found) == 100 and len(found.scores.unique()) == 1
-    its_pixels = decoded(model)[found.pixels]
-    apart = (its_pixels - found.bboxes[:, None]).abs().amax(dim=2)
-    assert apart.amin(dim=1).max() < 1e-3
+    detections = detect(model)
+    assert len(detections) == 100 and len(detections.scores.unique()) == 1
+    candidates = decoded(model)[detections.pixels]
+    distances = (candidates - detections.bboxes[:, None]).abs().amax(dim=2)
+    assert distances.amin(dim=1).max() < 1e-3
 
 
 def set_deltas(model, spoil):
-    """What ``spoil`` makes of (N, 9, 4, H, W) deltas."""
+    """Apply ``spoil`` to the predicted deltas (N, 9, 4, H, W)."""
 
     def hook(layer, inputs, output):
         output = output.clone()
@@ -230,18 +221,18 @@ def set_deltas(model, spoil):
 
 
 @pytest.mark.parametrize('least_side', [0, -1])
-def test_boxes_of_no_area_after_clipping(model, least_side):
+def test_boxes_that_are_empty_after_clipping(model, least_side):
     model.bbox_head.test_cfg.min_bbox_size = least_side
     set_deltas(model, lambda deltas: deltas[:, :, 0].fill_(1e4))
-    found = detect(model)
-    assert len(found) == (0 if least_side == 0 else 100)
-    assert not found.masks.any()
+    detections = detect(model)
+    assert len(detections) == (0 if least_side == 0 else 100)
+    assert not detections.masks.any()
 
 
 @pytest.mark.parametrize('value', [NAN, INF, -INF])
 @pytest.mark.parametrize('field', range(4))
-def test_deltas_that_are_no_numbers(model, value, field):
-    """Stock settings leave boxes that are no numbers out; others go on."""
+def test_deltas_of_nan_and_infinity(model, value, field):
+    """Stock settings drop boxes of NaN and keep the others."""
     set_deltas(model, lambda deltas: deltas[:, ::2, field].fill_(value))
     assert len(detect(model)) == 100
 
@@ -262,13 +253,13 @@ BAD_BOXES = torch.tensor(
 
 def test_bad_boxes_spoil_no_others(model):
     head, good = model.mask_head, torch.tensor([[10.0, 12, 60, 58]])
-    one, both = sample([], [], SIZE), torch.cat([BAD_BOXES, good])
+    image, both = sample([], [], SIZE), torch.cat([BAD_BOXES, good])
     with torch.no_grad():
         feats = model.eval().extract_feat(torch.zeros(1, 3, *SIZE))
         alone, among = (
             head.predict(
                 feats,
-                [one],
+                [image],
                 [
                     InstanceData(
                         bboxes=boxes,
@@ -299,11 +290,11 @@ def test_bad_objects_have_no_pixels_and_take_none():
 
 
 @pytest.mark.parametrize('layer', ['classifier', 'retina_cls', 'conv1'])
-def test_weights_that_are_no_numbers(model, layer):
-    """Of a run gone wrong: no masks, or no detections."""
+def test_weights_of_nan(model, layer):
+    """After a failed training there are no masks, or no detections."""
     for name, module in model.named_modules():
         if name.endswith(f'.{layer}'):
             nn.init.constant_(module.weight, NAN)
-    found = detect(model)
-    assert not found.masks.any()
-    assert len(found) == (100 if layer == 'classifier' else 0)
+    detections = detect(model)
+    assert not detections.masks.any()
+    assert len(detections) == (100 if layer == 'classifier' else 0)

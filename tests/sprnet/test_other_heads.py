@@ -31,22 +31,19 @@ def build(cfg):
     scope='module', params=[*((name, False) for name in HEADS), ('fcos', True)]
 )
 def pair(request):
-    """SPR around a head, reading pixels or boxes, and MMDetection's detector
-    of the same weights."""
+    """An SPRNet with a head, and the stock detector with its weights."""
     head, boxes = request.param
     name = f'sprnet_{head}_r50_fpn_1x_coco.py'
     config = Config.fromfile(CONFIGS / 'other_heads' / name).model
     if boxes:
         config.mask_head.encoder = dict(type='BoxGrid')
         config.mask_head.sampler = dict(type='JitteredBoxSampler')
-    ours = build(config)
+    spr = build(config)
     stock = build(get_config(HEADS[head]).model)
-    missing, unexpected = stock.load_state_dict(
-        ours.state_dict(), strict=False
-    )
+    missing, unexpected = stock.load_state_dict(spr.state_dict(), strict=False)
     assert not missing
     assert all(key.startswith('mask_head.') for key in unexpected)
-    return ours, stock
+    return spr, stock
 
 
 @pytest.fixture(scope='module')
@@ -60,30 +57,28 @@ def samples():
 
 
 def test_boxes_are_the_stock_detectors_bit_for_bit(pair, images):
-    ours, stock = pair
     with torch.no_grad():
-        mine = ours.predict(images, samples())
-        theirs = stock.predict(images, samples())
-    for a, b in zip(mine, theirs):
-        a, b = a.pred_instances, b.pred_instances
-        assert len(a) == len(b) > 10
+        results = [model.predict(images, samples()) for model in pair]
+    for spr, stock in zip(*results):
+        spr, stock = spr.pred_instances, stock.pred_instances
+        assert len(spr) == len(stock) > 10
         for field in ('bboxes', 'scores', 'labels'):
-            assert torch.equal(a[field], b[field])
-        assert a.masks.shape == (len(a), 96, 128)
+            assert torch.equal(spr[field], stock[field])
+        assert spr.masks.shape == (len(spr), 96, 128)
 
 
 def test_a_pixel_is_the_one_that_scored_the_detection(pair, images):
-    ours, _ = pair
-    head = ours.bbox_head
+    model, _ = pair
+    head = model.bbox_head
     with torch.no_grad():
-        feats = ours.extract_feat(images)
+        feats = model.extract_feat(images)
         outs = head(feats)
-        results = ours.predict(images, samples())
+        results = model.predict(images, samples())
     for n, result in enumerate(results):
-        found = result.pred_instances
-        levels, rows, columns = locate(found.pixels, pyramid_sizes(feats))
+        detections = result.pred_instances
+        located = locate(detections.pixels, pyramid_sizes(feats))
         for level, row, column, label, score in zip(
-            levels, rows, columns, found.labels, found.scores
+            *located, detections.labels, detections.scores
         ):
             expected = outs[0][level][n, label, row, column].sigmoid()
             if getattr(head, 'loss_centerness', None):
@@ -125,22 +120,21 @@ def test_rtmdet_with_its_own_hooks_trains_its_boxes_as_without_masks(tmp_path):
     assert config.tta_model.type == 'MaskTTAModel'
     config.model.backbone.norm_cfg = config.model.neck.norm_cfg = None
     config.model.bbox_head.norm_cfg = dict(type='BN')
-    ours = build(config.model).train()
+    model = build(config.model).train()
     torch.manual_seed(2)
-    image, annotated = (
-        torch.randn(1, 3, 96, 128),
-        sample([[10, 10, 60, 60], [64, 30, 120, 90]], [0, 1], (96, 128)),
-    )
-    losses = ours.loss(image, [annotated])
+    image = torch.randn(1, 3, 96, 128)
+    boxes = [[10, 10, 60, 60], [64, 30, 120, 90]]
+    annotated = sample(boxes, [0, 1], (96, 128))
+    losses = model.loss(image, [annotated])
     assert losses['loss_mask'] > 0
     assert 'masks' in annotated.gt_instances
     del annotated.gt_instances.masks
-    boxes = ours.bbox_head.loss(ours.extract_feat(image), [annotated])
-    for name, loss in boxes.items():
+    expected = model.bbox_head.loss(model.extract_feat(image), [annotated])
+    for name, loss in expected.items():
         assert torch.equal(sum(losses[name]), sum(loss)), name
 
 
 def test_a_head_whose_pixels_cannot_be_followed_is_refused(tmp_path):
     config = added(tmp_path, 'yolox/yolox_tiny_8xb8-300e_coco.py')
-    with pytest.raises(ValueError, match='bbox_head.type=YOLOXHead selects'):
+    with pytest.raises(ValueError, match='bbox_head.type=YOLOXHead'):
         MODELS.build(config.model)

@@ -58,8 +58,8 @@ def test_pasting_against_loops(monkeypatch, threshold, at_once):
             grid.numpy(), box.tolist(), 50, 60, threshold
         )
         assert np.array_equal(mask.numpy(), expected)
-    seen = masks.flatten(1).any(1)
-    assert seen.nonzero()[:, 0].tolist() == [0, 1, 2, 6, 9, 10, 11]
+    visible = masks.flatten(1).any(1)
+    assert visible.nonzero()[:, 0].tolist() == [0, 1, 2, 6, 9, 10, 11]
 
 
 def test_pasting_into_whole_pixels_is_a_bilinear_resize():

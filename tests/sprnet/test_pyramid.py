@@ -22,27 +22,26 @@ def test_locate_is_the_inverse_of_laying_out():
         for y in range(h)
         for x in range(w)
     ]
-    found = torch.stack(locate(pixels, SIZES), dim=1)
-    assert [tuple(p) for p in found.tolist()] == expected
+    located = torch.stack(locate(pixels, SIZES), dim=1)
+    assert [tuple(p) for p in located.tolist()] == expected
 
 
 @pytest.mark.parametrize('kernel', [1, 3, 5])
 @pytest.mark.parametrize('dilation', [1, 2, 6])
 def test_windows_against_loops(kernel, dilation):
     batch = 2
-    images, pixels = all_pixels(SIZES, batch)
-    rows = window_rows(images, pixels, SIZES, kernel, dilation)
-    length = len(pixels) // batch
-    place = {}
+    rows = window_rows(*all_pixels(SIZES, batch), SIZES, kernel, dilation)
+    index = {}
     for level, (h, w) in enumerate(SIZES):
         for y in range(h):
             for x in range(w):
-                place[level, y, x] = len(place)
+                index[level, y, x] = len(index)
+    length = len(index)
     reach = [i * dilation for i in range(-(kernel // 2), kernel // 2 + 1)]
     for n in range(batch):
-        for (level, y, x), pixel in place.items():
+        for (level, y, x), pixel in index.items():
             expected = [
-                n * (length + 1) + place.get((level, y + dy, x + dx), length)
+                n * (length + 1) + index.get((level, y + dy, x + dx), length)
                 for dy in reach
                 for dx in reach
             ]

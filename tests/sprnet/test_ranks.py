@@ -20,7 +20,7 @@ def config(request):
 
 @pytest.fixture(scope='module')
 def ranks(config, tmp_path_factory):
-    """Two gloo ranks, of which the second sees no object."""
+    """Results of two gloo ranks; the image of the second has no object."""
     out = tmp_path_factory.mktemp('ranks')
     subprocess.run(
         [
@@ -39,8 +39,12 @@ def ranks(config, tmp_path_factory):
     return [torch.load(out / f'rank{rank}.pth') for rank in range(2)]
 
 
+def mask_loss(model, images, samples):
+    return model(images, samples, mode='loss')['loss_mask']
+
+
 def gradients(config, *losses):
-    """Of the sum of losses, by weight."""
+    """Gradients of the sum of losses, by weight."""
     model, images, samples = model_and_data(config)
     total = sum(loss(model, images, samples) for loss in losses)
     total.backward()
@@ -55,12 +59,8 @@ def test_both_ranks_end_in_the_same_weights(ranks):
 
 
 def test_mask_gradients_are_those_of_the_joined_batch(ranks, config):
-    """Exactly: the loss counts the pixels of all ranks together."""
-
-    def joined(model, images, samples):
-        return model(images, samples, mode='loss')['loss_mask']
-
-    expected = gradients(config, joined)
+    """Because the loss counts the pixels of all ranks together."""
+    expected = gradients(config, mask_loss)
     for key, grad in ranks[0]['grads'].items():
         if key.startswith('mask_head.'):
             torch.testing.assert_close(
@@ -71,14 +71,11 @@ def test_mask_gradients_are_those_of_the_joined_batch(ranks, config):
 def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(
     ranks, config
 ):
-    """The stock RetinaHead divides each rank's box losses by that rank's own
-    number of positive anchors, so theirs is a mean over ranks, not the joined
-    batch's; the mask loss is the joined batch's."""
+    """The mask loss is that of the joined batch. The stock RetinaHead divides
+    box losses by the rank's own number of positive anchors, so their gradient
+    is a mean over ranks."""
 
-    def masks(model, images, samples):
-        return model(images, samples, mode='loss')['loss_mask']
-
-    def boxes(model, images, samples):
+    def box_losses(model, images, samples):
         total = 0
         for rank in range(2):
             losses = model(
@@ -88,7 +85,7 @@ def test_all_gradients_are_the_masks_jointly_and_the_boxes_by_rank(
             total = total + model.parse_losses(losses)[0] / 2
         return total
 
-    expected = gradients(config, masks, boxes)
+    expected = gradients(config, mask_loss, box_losses)
     for key, grad in ranks[0]['grads'].items():
         torch.testing.assert_close(
             grad, expected[key], atol=1e-5, rtol=1e-3, msg=key

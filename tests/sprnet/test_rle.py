@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from support.helpers import NAN
 
 from projects.sprnet.pasting import PIXELS_AT_ONCE, paste_masks
 from projects.sprnet.rle import rle_masks
 
-NAN = float('nan')
 BOXES = {
     'inside': (0.2, 0.3, 0.7, 0.9),
     'across the left and top': (-0.5, -0.4, 0.6, 0.5),
@@ -22,13 +22,13 @@ BOXES = {
     'no area': (0.5, 0.5, 0.5, 0.5),
     'no width': (0.5, 0.1, 0.5, 0.9),
     'upside down': (0.2, 0.9, 0.8, 0.1),
-    'no number': (NAN, NAN, NAN, NAN),
-    'one side no number': (0.1, NAN, 0.9, 0.8),
+    'NaN': (NAN, NAN, NAN, NAN),
+    'one edge NaN': (0.1, NAN, 0.9, 0.8),
 }
 
 
 def encoded(masks):
-    """What mmdet's CocoMetric makes of dense masks."""
+    """Encode dense masks as mmdet's CocoMetric does."""
     return [
         coco_mask.encode(np.asfortranarray(mask.numpy(), np.uint8))
         for mask in masks
@@ -66,7 +66,7 @@ def test_equals_the_encoding_of_the_dense_masks(
     if maps == 'full':
         named = dict(zip(BOXES, masks))
         assert named['the whole image'].all()
-        assert not named['no number'].any()
+        assert not named['NaN'].any()
 
 
 def test_no_masks():

@@ -1,9 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from support.helpers import SHAPES_CONFIG, build_model, sample
+from support.helpers import OBJECTS, build_model, sample
 
 from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.pixels import positive_pixels
@@ -14,24 +12,20 @@ def model():
     return build_model()
 
 
-def feats_of(model, batch, size=(128, 128)):
+def feats_of(model, batch):
     torch.manual_seed(1)
-    return model.extract_feat(torch.randn(batch, 3, *size))
+    return model.extract_feat(torch.randn(batch, 3, 128, 128))
 
 
-def losses_of(model, samples, size=(128, 128)):
-    loss = model.mask_head.loss(feats_of(model, len(samples), size), samples)[
-        'loss_mask'
-    ]
+def loss_of(model, samples):
+    feats = feats_of(model, len(samples))
+    loss = model.mask_head.loss(feats, samples)['loss_mask']
     loss.backward()
     return loss
 
 
-BOXES = [[24.0, 24, 56, 56], [48, 48, 112, 112], [8, 72, 56, 112]]
-
-
 def test_loss_against_every_pixel_on_its_own(model):
-    samples = [sample(BOXES, [0, 3, 5]), sample(BOXES[:1], [2])]
+    samples = [sample(OBJECTS, [0, 3, 5]), sample(OBJECTS[:1], [2])]
     head, feats = model.mask_head, feats_of(model, 2)
     anchors = torch.cat(
         head.anchor_generator.grid_priors(
@@ -39,10 +33,10 @@ def test_loss_against_every_pixel_on_its_own(model):
         )
     ).view(-1, 9, 4)
     cells = []
-    for n, one in enumerate(samples):
-        gt = one.gt_instances
-        every = torch.arange(len(gt.bboxes))
-        targets = mask_targets(gt.masks, every, gt.bboxes, 32)
+    for n, annotated in enumerate(samples):
+        gt = annotated.gt_instances
+        objects = torch.arange(len(gt.bboxes))
+        targets = mask_targets(gt.masks, objects, gt.bboxes, 32)
         for pixel, instance in zip(
             *positive_pixels(anchors, gt.bboxes, threshold=0.7)
         ):
@@ -58,24 +52,24 @@ def test_loss_against_every_pixel_on_its_own(model):
 
 
 def test_masks_of_one_pixel_are_as_on_their_own(model):
-    """Also of the first and last pixels of neighbouring images."""
+    """Also at the first and last pixels of neighbouring images."""
     head, feats = model.mask_head, feats_of(model, 3)
     torch.nn.init.normal_(head.decoder.classifier.weight, std=0.1)
     last = sum(f[0, 0].numel() for f in feats) - 1
-    images = torch.tensor([1, 0, 2, 1, 0, 1, 1, 0])
+    indices = torch.tensor([1, 0, 2, 1, 0, 1, 1, 0])
     pixels = torch.tensor([0, last, 0, 7, 7, last, 0, last])
     labels = torch.tensor([3, 1, 2, 5, 0, 4, 3, 2])
-    logits = head(feats, images, pixels, torch.zeros(8, 4), labels)
+    logits = head(feats, indices, pixels, torch.zeros(8, 4), labels)
     for i, logit in enumerate(logits):
         one = slice(i, i + 1)
-        code = head.encoder(feats, images[one], pixels[one])
+        code = head.encoder(feats, indices[one], pixels[one])
         alone = head.decoder(code, torch.tensor([0]), labels[one])[0]
         torch.testing.assert_close(logit, alone, atol=1e-5, rtol=1e-5)
     assert len(logits.flatten(1).round(decimals=2).unique(dim=0)) == 7
 
 
 def test_only_the_objects_classes_learn(model):
-    losses_of(model, [sample(BOXES[:2], [1, 4])])
+    loss_of(model, [sample(OBJECTS[:2], [1, 4])])
     grad = model.mask_head.decoder.classifier.weight.grad.flatten(1)
     assert grad.abs().sum(1).nonzero()[:, 0].tolist() == [1, 4]
 
@@ -91,7 +85,7 @@ def test_only_the_objects_classes_learn(model):
 def test_without_positive_pixels_the_loss_is_zero_and_reaches_all(
     model, samples
 ):
-    loss = losses_of(model, samples)
+    loss = loss_of(model, samples)
     assert loss.item() == 0
     for name, parameter in model.mask_head.named_parameters():
         assert parameter.grad is not None, name
@@ -99,14 +93,14 @@ def test_without_positive_pixels_the_loss_is_zero_and_reaches_all(
 
 
 def test_crowds_are_never_targets(model):
-    crowd = sample([], [], crowds=BOXES)
-    assert losses_of(model, [crowd]).item() == 0
+    crowd = sample([], [], crowds=OBJECTS)
+    assert loss_of(model, [crowd]).item() == 0
 
 
 def test_anchors_in_the_batchs_padding_are_never_positive(model):
-    one = sample(BOXES, [0, 1, 2])
-    one.set_metainfo(dict(pad_shape=(32, 32)))
-    assert losses_of(model, [one]).item() == 0
+    padded = sample(OBJECTS, [0, 1, 2])
+    padded.set_metainfo(dict(pad_shape=(32, 32)))
+    assert loss_of(model, [padded]).item() == 0
 
 
 def test_a_single_pixel_map(model):
@@ -120,31 +114,5 @@ def test_a_thousand_instances(model):
     torch.manual_seed(0)
     corner = torch.rand(1000, 2) * 90
     boxes = torch.cat([corner, corner + 34], dim=1).tolist()
-    loss = losses_of(model, [sample(boxes, [i % 6 for i in range(1000)])])
+    loss = loss_of(model, [sample(boxes, [i % 6 for i in range(1000)])])
     assert torch.isfinite(loss) and loss > 0
-
-
-@pytest.mark.parametrize(
-    'options,message',
-    [
-        ({'test_cfg.mask_thr_binary': 1.5}, 'mask_thr_binary=1.5 must lie'),
-        ({'mask_head.sampler.threshold': 2}, 'threshold=2'),
-        ({'mask_head.decoder.channels': 0}, 'channels=0'),
-    ],
-)
-def test_wrong_options_are_named_when_the_model_is_built(options, message):
-    with pytest.raises(ValueError, match=message):
-        build_model(**options)
-
-
-def test_levels_of_different_anchors_are_refused():
-    head = Config.fromfile(SHAPES_CONFIG).model.mask_head
-    head.anchor_generator = dict(
-        type='SSDAnchorGenerator',
-        strides=[8, 16],
-        ratios=[[2], [2, 3]],
-        min_sizes=[16, 32],
-        max_sizes=[32, 64],
-    )
-    with pytest.raises(ValueError, match='equally many anchors'):
-        MODELS.build(dict(head, num_classes=6, in_channels=64))

@@ -8,6 +8,7 @@ from support.helpers import (
     SHAPES_CONFIG,
     at_all_pixels,
     build_model,
+    lively,
     sample,
 )
 
@@ -15,7 +16,7 @@ from projects.sprnet.pasting import paste_masks
 
 
 def retinanet(config=SHAPES_CONFIG):
-    """MMDetection's own detector with the parts of one of our configs."""
+    """MMDetection's detector with the parts of an SPRNet's config."""
     cfg = Config.fromfile(config).model
     cfg.pop('mask_head')
     cfg.test_cfg.pop('mask_thr_binary')
@@ -26,18 +27,14 @@ def retinanet(config=SHAPES_CONFIG):
 
 @pytest.fixture(scope='module')
 def model():
-    built = build_model().eval()
-    torch.nn.init.normal_(built.bbox_head.retina_cls.weight, std=0.3)
-    torch.nn.init.constant_(built.bbox_head.retina_cls.bias, -3)
-    torch.nn.init.normal_(built.mask_head.decoder.classifier.weight, std=0.5)
-    return built
+    return lively(build_model())
 
 
 def data(batch=2, size=(128, 160)):
     torch.manual_seed(3)
     samples = [sample([], [], size) for _ in range(batch)]
-    for one in samples:
-        one.set_metainfo(
+    for image in samples:
+        image.set_metainfo(
             dict(ori_shape=(100, 90), scale_factor=(160 / 90, 1.28))
         )
     return dict(inputs=torch.randn(batch, 3, *size), data_samples=samples)
@@ -51,15 +48,15 @@ def test_boxes_are_stock_retinanets_bit_for_bit(model, rescale):
     )
     assert not missing
     assert all(key.startswith('mask_head.') for key in unexpected)
-    batch = data()
     with torch.no_grad():
-        ours = model.predict(batch['inputs'], batch['data_samples'], rescale)
-        ours = [s.pred_instances for s in ours]
+        results = model.predict(*data().values(), rescale)
         expected = stock.predict(*data().values(), rescale)
-    for mine, theirs in zip(ours, expected):
-        assert len(mine) == 100
+    for result, reference in zip(results, expected):
+        assert len(result.pred_instances) == 100
         for field in ('bboxes', 'scores', 'labels'):
-            assert torch.equal(mine[field], theirs.pred_instances[field])
+            assert torch.equal(
+                result.pred_instances[field], reference.pred_instances[field]
+            )
 
 
 def test_a_stock_checkpoint_loads_with_only_the_new_keys_missing():
@@ -71,8 +68,7 @@ def test_a_stock_checkpoint_loads_with_only_the_new_keys_missing():
             ('mask_head.', 'neck.gates.'),
         ),
     ):
-        ours = build_model(config)
-        missing, unexpected = ours.load_state_dict(
+        missing, unexpected = build_model(config).load_state_dict(
             retinanet(fpn).state_dict(), strict=False
         )
         assert not unexpected
@@ -80,7 +76,7 @@ def test_a_stock_checkpoint_loads_with_only_the_new_keys_missing():
 
 
 def test_masks_come_from_the_pixel_that_scored(model):
-    """Each mask, reconstructed again from dense maps and full class maps."""
+    """Reconstruct each mask from dense maps and the maps of all classes."""
     batch = data(batch=2)
     with torch.no_grad():
         results = model.predict(batch['inputs'], batch['data_samples'])
@@ -93,35 +89,35 @@ def test_masks_come_from_the_pixel_that_scored(model):
                 for f in feats
             ]
         )
-        for n, one in enumerate(results):
-            found = one.pred_instances
-            assert found.masks.shape == (100, 100, 90)
-            x = codes[n * length + found.pixels][..., None, None]
+        for n, result in enumerate(results):
+            detections = result.pred_instances
+            assert detections.masks.shape == (100, 100, 90)
+            x = codes[n * length + detections.pixels][..., None, None]
             for deconv in decoder.deconvs[:3]:
                 x = deconv(x)
             small = x
             for deconv in decoder.deconvs[3:]:
                 x = deconv(x).relu()
             x = decoder.classifier(x + F.interpolate(small, scale_factor=4))
-            grids = x[range(100), found.labels].sigmoid()
-            expected = paste_masks(grids, found.bboxes, 100, 90, 0.5)
-            assert (found.masks != expected).float().mean() < 1e-4
-            areas = found.masks.flatten(1).float().sum(1)
+            grids = x[range(100), detections.labels].sigmoid()
+            expected = paste_masks(grids, detections.bboxes, 100, 90, 0.5)
+            assert (detections.masks != expected).float().mean() < 1e-4
+            areas = detections.masks.flatten(1).float().sum(1)
             assert len(areas.unique()) > 20  # not all full, not all empty
 
 
 def test_a_pixel_that_is_shifted_gives_another_mask(model):
-    """The test above could tell."""
+    """So the test above would notice it."""
     batch = data(batch=1)
     with torch.no_grad():
         feats = model.extract_feat(batch['inputs'])
         pixels = torch.arange(100, 120)
-        images, labels = torch.zeros_like(pixels), pixels % 6
+        indices, labels = torch.zeros_like(pixels), pixels % 6
         boxes = torch.zeros(20, 4)
-        here = model.mask_head(feats, images, pixels, boxes, labels)
-        beside = model.mask_head(feats, images, pixels + 1, boxes, labels)
+        here = model.mask_head(feats, indices, pixels, boxes, labels)
+        beside = model.mask_head(feats, indices, pixels + 1, boxes, labels)
         other_class = model.mask_head(
-            feats, images, pixels, boxes, (labels + 1) % 6
+            feats, indices, pixels, boxes, (labels + 1) % 6
         )
     assert ((here > 0) != (beside > 0)).float().mean() > 1e-2
     assert ((here > 0) != (other_class > 0)).float().mean() > 1e-2
@@ -130,8 +126,8 @@ def test_a_pixel_that_is_shifted_gives_another_mask(model):
 def test_masks_at_the_networks_size_without_rescale(model):
     batch = data(batch=1)
     with torch.no_grad():
-        (one,) = model.predict(*batch.values(), rescale=False)
-    assert one.pred_instances.masks.shape == (100, 128, 160)
+        (result,) = model.predict(*batch.values(), rescale=False)
+    assert result.pred_instances.masks.shape == (100, 128, 160)
 
 
 def test_nothing_detected(model):
@@ -141,9 +137,9 @@ def test_nothing_detected(model):
     with torch.no_grad():
         results = model.predict(*batch.values())
     model.bbox_head.test_cfg.score_thr = threshold
-    for one in results:
-        assert one.pred_instances.masks.shape == (0, 100, 90)
-        assert one.pred_instances.bboxes.shape == (0, 4)
+    for result in results:
+        assert result.pred_instances.masks.shape == (0, 100, 90)
+        assert result.pred_instances.bboxes.shape == (0, 4)
 
 
 def test_tensor_mode_gives_masks_of_the_best_pixels(model):
@@ -154,7 +150,7 @@ def test_tensor_mode_gives_masks_of_the_best_pixels(model):
     assert logits.shape == (200, 32, 32)
 
 
-def test_mask_head_is_told_only_what_differs_from_the_box_head():
+def test_the_mask_head_inherits_options_of_the_box_head():
     model = build_model(**{'bbox_head.num_classes': 3})
     assert model.mask_head.num_classes == 3
     assert model.mask_head.decoder.classifier.out_channels == 3
