@@ -4,23 +4,10 @@
     python tools/export.py CONFIG CHECKPOINT OUT.onnx
 
 Without arguments, export the detector that `make demo` trained. The file takes
-any number of images of any size:
-
-    images        (N, 3, H, W) float32, normalised, padded below and right
-    image_shapes  (N, 2) int64, heights and widths without the padding
-
-It returns the D detections of all images after NMS, image by image, each
-image's best first:
-
-    image_index   (D,) int64, the image of each detection, in 0..N - 1
-    boxes         (D, 4) float32, x1, y1, x2, y2 in pixels of the input
-    scores        (D,) float32
-    labels        (D,) int64
-    masks         (D, 32, 32) float32, probabilities that fill the box
-
-The file's metadata holds the classes, the thresholds and the preprocessing.
-tools/onnx_client.py runs the file without PyTorch. See
-tools/onnx_export/README.md.
+any number of images of any size and returns boxes, scores, labels and masks.
+Its metadata holds the classes, the thresholds and the preprocessing.
+tools/onnx_export/README.md describes the format; tools/onnx_client.py runs the
+file without PyTorch.
 
 The command then runs the file with that client on real images. The result must
 match PyTorch's: boxes within 0.1 pixel, scores within 0.001, masks with an IoU
@@ -30,6 +17,7 @@ of at least 0.99.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -178,12 +166,10 @@ def time_both(
     arrays = [mmcv.imread(image) for image in images]
     runs = {}
     for n, array in enumerate(arrays):
-        runs['PyTorch', n] = lambda array=array: seconds(
-            lambda: inference_detector(detector, array, pipeline), cpu
-        )
-        runs['onnxruntime', n] = lambda array=array: seconds(
-            lambda: detect(session, array), cpu
-        )
+        run_pytorch = partial(inference_detector, detector, array, pipeline)
+        run_onnx = partial(detect, session, array)
+        runs['PyTorch', n] = partial(seconds, run_pytorch, cpu)
+        runs['onnxruntime', n] = partial(seconds, run_onnx, cpu)
     times = in_turns(runs, rounds, lambda text: None, warm_up=1)
     pytorch, onnx = (
         np.array([times[name, n] for n in range(len(arrays))])

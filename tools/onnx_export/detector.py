@@ -4,7 +4,7 @@ Shapes: N images, A anchors per pixel, K classes, M candidates per image,
 D detections of all images together, S cells along a side of a mask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,55 +16,47 @@ from projects.sprnet import SPRHead, SPRNet
 from .nms import suppress
 
 
+def _obstacles(detector: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield each option that prevents the export, and what to use instead."""
+    if not isinstance(detector, SPRNet):
+        yield f'model.type={type(detector).__name__}', 'SPRNet'
+    head, mask_head = detector.bbox_head, detector.mask_head
+    if type(mask_head) is not SPRHead:
+        name = type(mask_head).__name__
+        yield (
+            f'model.mask_head.type={name}',
+            'SPRHead, which can load the same checkpoint',
+        )
+    if not isinstance(head, RetinaHead):
+        yield f'model.bbox_head.type={type(head).__name__}', 'RetinaHead'
+    loss = head.loss_cls
+    if not head.use_sigmoid_cls or getattr(loss, 'custom_cls_channels', False):
+        yield (
+            f'model.bbox_head.loss_cls.type={type(loss).__name__}',
+            'a loss with use_sigmoid=True',
+        )
+    cfg = head.test_cfg
+    others = set(cfg.nms) - {'type', 'iou_threshold'}
+    if cfg.nms.get('type', 'nms') != 'nms' or others:
+        yield (
+            f'model.test_cfg.nms={dict(cfg.nms)}',
+            "type='nms' with only an iou_threshold",
+        )
+    if cfg.get('nms_pre', -1) < 1:
+        yield f'model.test_cfg.nms_pre={cfg.get("nms_pre")}', 'at least 1'
+    # In pixels of the original image, which the graph does not know
+    if cfg.get('min_bbox_size', -1) > 0:
+        yield f'model.test_cfg.min_bbox_size={cfg.min_bbox_size}', '0 or less'
+
+
 def check_exportable(detector: nn.Module) -> None:
     """Check that :class:`TraceableSPRNet` would compute what PyTorch does.
 
     Raises:
         ValueError: It would not; names the option, its value and the remedy.
     """
-    if not isinstance(detector, SPRNet):
-        raise ValueError(
-            f'model.type={type(detector).__name__} cannot be exported; use '
-            'SPRNet'
-        )
-    head, mask_head = detector.bbox_head, detector.mask_head
-    if type(mask_head) is not SPRHead:
-        raise ValueError(
-            f'model.mask_head.type={type(mask_head).__name__} cannot be '
-            'exported; use SPRHead, which can load the same checkpoint'
-        )
-    if not isinstance(head, RetinaHead):
-        raise ValueError(
-            f'model.bbox_head.type={type(head).__name__} cannot be exported; '
-            'use RetinaHead'
-        )
-    if not head.use_sigmoid_cls or getattr(
-        head.loss_cls, 'custom_cls_channels', False
-    ):
-        raise ValueError(
-            f'model.bbox_head.loss_cls.type={type(head.loss_cls).__name__} '
-            'cannot be exported; use a loss with use_sigmoid=True'
-        )
-    cfg = head.test_cfg
-    if cfg.nms.get('type', 'nms') != 'nms' or set(cfg.nms) - {
-        'type',
-        'iou_threshold',
-    }:
-        raise ValueError(
-            f'model.test_cfg.nms={dict(cfg.nms)} cannot be exported; use '
-            "type='nms' with only an iou_threshold"
-        )
-    nms_pre, min_size = cfg.get('nms_pre', -1), cfg.get('min_bbox_size', -1)
-    if nms_pre < 1:
-        raise ValueError(
-            f'model.test_cfg.nms_pre={nms_pre} cannot be exported; use at '
-            'least 1'
-        )
-    if min_size > 0:  # in pixels of the original image, unknown to the graph
-        raise ValueError(
-            f'model.test_cfg.min_bbox_size={min_size} cannot be exported; use '
-            '0 or less'
-        )
+    for option, remedy in _obstacles(detector):
+        raise ValueError(f'{option} cannot be exported; use {remedy}')
 
 
 class Candidates(NamedTuple):
