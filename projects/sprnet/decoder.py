@@ -99,8 +99,8 @@ class SinglePixelDecoder(BaseModule):
         ...     large = large + F.interpolate(small, scale_factor=4)
         >>> logits = classifier(large)[owners, labels]  # (P, 32, 32)
 
-    This class has the same weights and outputs, but computes only the channel
-    of each instance's class, and never holds the large maps of all vectors.
+    This class has the same weights and outputs. But it computes only the
+    channel of each instance's class, and the largest maps in parts.
 
     Args:
         num_classes (int): Number K of classes.
