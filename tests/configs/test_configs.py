@@ -1,4 +1,4 @@
-"""Every config: does it work, and is it what its name and its row say?"""
+"""Every config works and is what its name and its table row say."""
 
 import copy
 import functools
@@ -33,34 +33,33 @@ MASK_OPTIONS = {
     ),
 }
 
-
-read = functools.lru_cache(maxsize=None)(Config.fromfile)
-
-
-def name_of(path):
-    return str(path.relative_to(CONFIGS))
-
-
-every_config = pytest.mark.parametrize('config', ALL, ids=name_of)
+read = functools.cache(Config.fromfile)
+every_config = pytest.mark.parametrize(
+    'config', ALL, ids=lambda path: str(path.relative_to(CONFIGS))
+)
 
 
 def small(config, data_root):
-    """The config at 96 pixels on the shapes, without weights to load, of an
-    eighth of a ResNet's channels, few proposals, detections of any score."""
+    """Shrink a config for a quick run on the shapes.
+
+    Images of 96 pixels, no weights to load, an eighth of the channels of a
+    ResNet-50 or larger, few proposals, and detections of any score.
+    """
     cfg = copy.deepcopy(read(config))
-    cfg.model.backbone.pop('pretrained', None)
-    cfg.model.backbone.init_cfg = None
-    if cfg.model.backbone.type == 'ResNet' and cfg.model.backbone.depth > 34:
-        cfg.model.backbone.base_channels = 8
-        cfg.model.neck.in_channels = [32, 64, 128, 256]
-        encoder = cfg.model.get('mask_head', {}).get('encoder', {})
+    model, backbone = cfg.model, cfg.model.backbone
+    backbone.pop('pretrained', None)
+    backbone.init_cfg = None
+    if backbone.type == 'ResNet' and backbone.depth > 34:
+        backbone.base_channels = 8
+        model.neck.in_channels = [32, 64, 128, 256]
+        encoder = model.get('mask_head', {}).get('encoder', {})
         if encoder.get('fine_channels'):
             encoder.fine_channels = 32
-    heads = [cfg.model.get('bbox_head')]
-    if 'roi_head' in cfg.model:
-        heads = [cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head]
-        cfg.model.train_cfg.rcnn.sampler.num = 16
-    cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg).score_thr = 0.0
+    heads = [model.get('bbox_head')]
+    if 'roi_head' in model:
+        heads = [model.roi_head.bbox_head, model.roi_head.mask_head]
+        model.train_cfg.rcnn.sampler.num = 16
+    model.test_cfg.get('rcnn', model.test_cfg).score_thr = 0.0
     for head in heads:
         head.num_classes = len(CLASSES)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
@@ -72,43 +71,53 @@ def small(config, data_root):
     return cfg
 
 
+@pytest.fixture(scope='module')
+def passed():
+    """What the configs that passed `test_trains_a_step_and_predicts` run."""
+    return []
+
+
 @every_config
-def test_builds_trains_a_step_and_predicts(config, shapes):
+def test_trains_a_step_and_predicts(config, shapes, passed):
     cfg = small(config, shapes)
+    datasets = [
+        loader.dataset for loader in (cfg.train_dataloader, cfg.val_dataloader)
+    ]
+    parts = [x.to_dict() for x in (cfg.model, cfg.optim_wrapper, *datasets)]
+    if parts in passed:  # it differs by its image size or its schedule only
+        return
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {k: v.clone() for k, v in model.state_dict().items()}
 
-    train = DATASETS.build(cfg.train_dataloader.dataset)
+    train, val = map(DATASETS.build, datasets)
     losses = model.train().train_step(
         pseudo_collate([train[i] for i in range(4)]), optimizer
     )
     assert all(torch.isfinite(loss) for loss in losses.values())
-    masks = cfg.model.type != 'RetinaNet'
-    assert ('loss_mask' in losses) == masks
-    after = model.state_dict()
-    changed = {
-        part: any(
-            not torch.equal(before[k], after[k])
-            for k in before
-            if k.startswith(part)
-        )
-        for part in ('backbone', 'neck', 'bbox_head', 'mask_head', 'roi_head')
-        if any(k.startswith(part) for k in before)
+    has_masks = cfg.model.type != 'RetinaNet'
+    assert ('loss_mask' in losses) == has_masks
+    trained = {
+        name.split('.')[0]
+        for name, value in model.state_dict().items()
+        if not torch.equal(before[name], value)
     }
-    frozen = cfg.model.type == 'FrozenSPRNet'
-    assert changed == {p: not frozen or p == 'mask_head' for p in changed}
+    if cfg.model.type == 'FrozenSPRNet':
+        assert trained == {'mask_head'}
+    else:
+        assert trained == {name.split('.')[0] for name in before}
 
-    val = DATASETS.build(cfg.val_dataloader.dataset)
     with torch.no_grad():
         (result,) = model.eval().test_step(pseudo_collate([val[0]]))
-    found = result.pred_instances
-    assert len(found) > 0 and found.bboxes.shape == (len(found), 4)
-    assert ('masks' in found) == masks
-    if masks:
-        assert found.masks.shape == (len(found), 96, 96)
+    detections = result.pred_instances
+    assert len(detections) > 0
+    assert detections.bboxes.shape == (len(detections), 4)
+    assert ('masks' in detections) == has_masks
+    if has_masks:
+        assert detections.masks.shape == (len(detections), 96, 96)
+    passed.append(parts)
 
 
 @every_config
@@ -212,7 +221,8 @@ def test_recipe_agrees_with_the_name(config):
         assert cfg.model.backbone.init_cfg.checkpoint == pretrained
 
 
-def rows():
+def row_params():
+    """Each row that has configs: its table, and a pair of twins."""
     for table in TABLES:
         for number, row in enumerate(table['rows']):
             for part in ('segm', 'bbox'):
@@ -227,8 +237,8 @@ def rows():
                     )
 
 
-@pytest.mark.parametrize('table,row,coco,shapes', rows())
-def test_a_tables_row_names_its_configs(table, row, coco, shapes):
+@pytest.mark.parametrize('table,row,coco,shapes', row_params())
+def test_a_row_agrees_with_its_configs(table, row, coco, shapes):
     labels = dict(zip(table['columns'], row['labels']))
     twins = [read(CONFIGS / p).model for p in (coco, shapes) if p]
     if coco and 'backbone' in labels:
@@ -238,25 +248,22 @@ def test_a_tables_row_names_its_configs(table, row, coco, shapes):
         assert f'_paper-{labels["scale"]}_' in coco
     if len(twins) < 2:
         return
-    ours, twin = twins
-    for part, option in (
+    for part, *keys in (
+        ('type',),
+        ('neck', 'type'),
         ('neck', 'gate'),
         ('neck', 'share_gate'),
         ('neck', 'gate_init'),
-        ('mask_head', ('encoder', 'type')),
-        ('mask_head', ('encoder', 'kernels')),
-        ('mask_head', ('encoder', 'dilations')),
-        ('mask_head', ('sampler', 'threshold')),
-        ('mask_head', ('decoder', 'type')),
+        ('mask_head', 'encoder', 'type'),
+        ('mask_head', 'encoder', 'kernels'),
+        ('mask_head', 'encoder', 'dilations'),
+        ('mask_head', 'sampler', 'threshold'),
+        ('mask_head', 'decoder', 'type'),
     ):
-        values = []
-        for model in (ours, twin):
-            value = model.get(part, {})
-            for key in [option] if isinstance(option, str) else option:
-                value = value.get(key, {})
-            values.append(value)
-        assert values[0] == values[1], option
-    assert ours.type == twin.type and ours.neck.type == twin.neck.type
+        values = [model.get(part, {}) for model in twins]
+        for key in keys:
+            values = [value.get(key, {}) for value in values]
+        assert values[0] == values[1], (part, *keys)
 
 
 def test_every_config_of_coco_has_its_twin():
@@ -270,39 +277,24 @@ def test_every_config_of_coco_has_its_twin():
             assert f'{detector}_r18_{rest}_shapes' in stems, path.stem
 
 
-@pytest.mark.parametrize(
-    'options,check',
-    [
-        (
-            dict(neck=dict(gate='tanh', gate_init='open', share_gate=True)),
-            lambda m: len(m.neck.gates) == 1,
-        ),
-        (
-            dict(
-                mask_head=dict(
-                    sampler=dict(
-                        type='EveryObjectPixelSampler',
-                        threshold=0.5,
-                        max_pixels=7,
-                    )
-                )
-            ),
-            lambda m: m.mask_head.sampler.max_pixels == 7,
-        ),
-        (
-            dict(test_cfg=dict(mask_thr_binary=0.4)),
-            lambda m: m.mask_head.mask_threshold == 0.4,
-        ),
-    ],
-)
-def test_variants_are_options(options, check):
+def test_variants_are_options():
     cfg = Config.fromfile(CONFIGS / 'sprnet_r18_gfpn_shapes.py')
-    cfg.merge_from_dict(dict(model=options))
-    assert check(MODELS.build(cfg.model))
+    cfg.merge_from_dict(
+        {
+            'model.neck': dict(gate='tanh', gate_init='open', share_gate=True),
+            'model.mask_head.sampler': dict(
+                type='EveryObjectPixelSampler', threshold=0.5, max_pixels=7
+            ),
+            'model.test_cfg.mask_thr_binary': 0.4,
+        }
+    )
+    model = MODELS.build(cfg.model)
+    assert len(model.neck.gates) == 1
+    assert model.mask_head.sampler.max_pixels == 7
+    assert model.mask_head.mask_threshold == 0.4
 
 
-def test_own_custom_hooks_leave_ours_in_place(tmp_path):
-    """As MMDetection's pages write them, they replace an inherited list."""
+def test_own_custom_hooks_do_not_replace_the_default_hooks(tmp_path):
     path = tmp_path / 'own.py'
     path.write_text(
         f"_base_ = '{CONFIGS}/sprnet_r18_gfpn_shapes.py'\n"

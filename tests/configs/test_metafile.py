@@ -5,7 +5,7 @@ import yaml
 from support.helpers import CONFIGS, ROOT
 
 INDEX = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
-# By what a name says; tests/configs/test_configs.py checks that it is so
+# By a word of the name; test_configs.py checks that the config agrees
 EPOCHS = {'paper': 25, '1x': 12, 'shapes': None}
 
 

@@ -1,5 +1,4 @@
-"""The Markdown pages: are their tables those of the kept results, do their
-links lead somewhere?"""
+"""Markdown pages: their tables, links and paths."""
 
 import re
 import subprocess
@@ -16,7 +15,7 @@ PAGES = sorted(
 )
 
 
-def test_tables_come_from_the_kept_results():
+def test_tables_come_from_the_saved_results():
     command = re.search(
         r'    python (tools/paper_tables.py configs.*)', RESULTS
     ).group(1)
@@ -47,8 +46,8 @@ def test_links_and_names_exist(page):
         if section:
             headings = re.findall(r'^#+ (.*)$', target.read_text(), re.M)
             assert section in map(anchor, headings), link
-    ours = r'(?<![\w/])(?:configs/sprnet|tools|tests)/[\w./-]+\w'
-    for path in re.findall(ours, text):
+    own_path = r'(?<![\w/])(?:configs/sprnet|tools|tests)/[\w./-]+\w'
+    for path in re.findall(own_path, text):
         assert (ROOT / path).exists(), path
 
 
