@@ -13,18 +13,19 @@ faster-coco-eval.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-from common.cli import existing, one_sentence, parser_of
+from common.cli import (
+    existing,
+    one_sentence,
+    optional_packages,
+    parser_of,
+    require,
+)
 
-try:  # requirements-tools.txt has this package
+with optional_packages() as MISSING:
     from faster_coco_eval import COCO, COCOeval_faster
-except ModuleNotFoundError as error:
-    MISSING = error.name
-else:
-    MISSING = ''
 
 IOU_TYPES = dict(segm='mask', boundary='boundary')
 COLUMNS = dict(AP=0, AP50=1, AP75=2, AP_L=5)  # indices into COCOeval's stats
@@ -90,11 +91,7 @@ def evaluate(
 
 def main() -> None:
     args = parse_args()
-    if MISSING:
-        sys.exit(
-            f'boundary_ap.py: not installed: {MISSING}; '
-            'pip install -r requirements-tools.txt'
-        )
+    require(MISSING)
     print(
         f'{"":32}{"":10}' + ''.join(f'{column:>7}' for column in COLUMNS),
         flush=True,

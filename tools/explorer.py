@@ -21,7 +21,9 @@ from common.cli import (
     add_device,
     add_selection,
     one_sentence,
+    optional_packages,
     parser_of,
+    require,
 )
 from common.configs import load_config, load_model
 from common.demo_model import add_model_arguments, default_to_demo
@@ -29,14 +31,10 @@ from common.images import select
 from explore.view import check_supported
 from mmdet.registry import DATASETS
 
-try:  # Gradio is optional: requirements-tools.txt
+with optional_packages() as MISSING:
     import gradio as gr
     from explore.actions import Actions
     from explore.page import build_page, launch, temporary_files
-except ModuleNotFoundError as error:
-    MISSING = error.name
-else:
-    MISSING = ''
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,11 +77,7 @@ def serve(args: argparse.Namespace) -> tuple['gr.Blocks', str]:
 
 def main() -> None:
     args = parse_args()
-    if MISSING:
-        sys.exit(
-            f'explorer.py: not installed: {MISSING}; '
-            'pip install -r requirements-tools.txt'
-        )
+    require(MISSING)
     try:
         # Fail before the model is loaded; Gradio would try 100 ports.
         socket.create_server((args.host, args.port or 0)).close()

@@ -30,7 +30,9 @@ from common.cli import (
     at_least_one,
     existing,
     one_sentence,
+    optional_packages,
     parser_of,
+    require,
 )
 from common.configs import load_config, load_model
 from common.demo_model import add_model_arguments, default_to_demo
@@ -46,7 +48,7 @@ from torch import nn
 
 from projects.sprnet import DenseMasks
 
-try:  # these packages are optional: requirements-tools.txt
+with optional_packages() as MISSING:
     import onnxruntime
     from onnx_client import detect
     from onnx_export.compare import (
@@ -56,10 +58,6 @@ try:  # these packages are optional: requirements-tools.txt
         largest_difference,
     )
     from onnx_export.graph import export
-except ModuleNotFoundError as error:
-    MISSING = error.name
-else:
-    MISSING = ''
 
 
 def parse_args() -> argparse.Namespace:
@@ -189,11 +187,7 @@ def time_both(
 
 def main() -> None:
     args = parse_args()
-    if MISSING:
-        sys.exit(
-            f'export.py: not installed: {MISSING}; '
-            'pip install -r requirements-tools.txt'
-        )
+    require(MISSING)
     with one_sentence():
         default_to_demo(args)
         args.out = args.out or args.checkpoint.with_suffix('.onnx')

@@ -402,7 +402,7 @@ def test_wrong_arguments_get_one_sentence(shapes, checkpoint, monkeypatch):
         (['--port', 99999], '--host 127.0.0.1 --port 99999'),
     ):
         assert message in complaint(explorer, *arguments)
-    monkeypatch.setattr(explorer, 'MISSING', 'gradio')
+    monkeypatch.setattr(explorer, 'MISSING', ['gradio'])
     assert 'not installed: gradio; pip' in complaint(explorer)
 
 

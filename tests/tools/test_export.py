@@ -403,7 +403,7 @@ def test_wrong_input_ends_in_a_sentence(
     assert 'Resize with keep_ratio=True' in error(*words, resize)
     classes = 'model.bbox_head.num_classes=5'
     assert f'names 6 classes, but {classes}' in error(*words, classes)
-    monkeypatch.setattr(export, 'MISSING', 'onnx')
+    monkeypatch.setattr(export, 'MISSING', ['onnx'])
     assert 'not installed: onnx; pip install -r' in error(*words)
     assert not out.exists()
 

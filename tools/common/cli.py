@@ -110,6 +110,25 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
+def optional_packages() -> Iterator[list[str]]:
+    """Import packages of requirements-tools.txt; collect a missing one."""
+    missing: list[str] = []
+    try:
+        yield missing
+    except ModuleNotFoundError as error:
+        missing.append(error.name)
+
+
+def require(missing: list[str]) -> None:
+    """End the program if :func:`optional_packages` found one missing."""
+    if missing:
+        sys.exit(
+            f'{Path(sys.argv[0]).name}: not installed: {missing[0]}; '
+            'pip install -r requirements-tools.txt'
+        )
+
+
+@contextmanager
 def one_sentence(
     tool: str | None = None, causes: tuple = INPUT_ERRORS
 ) -> Iterator[None]:
