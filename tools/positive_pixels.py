@@ -8,7 +8,7 @@ OUT_DIR/IMAGE_ID.png. No checkpoint is needed.
     green boxes  objects, dashed if no pixel learns the object
     red dots     positive pixels
     red boxes    for each object the positive pixels' anchor of highest IoU
-    blue dots    some negative pixels, which overlap no object by an IoU of 0.4
+    blue dots    some negative pixels, whose IoU with every object is below 0.4
     blue boxes   the best anchor of each of these negative pixels
 """
 

@@ -39,8 +39,8 @@ class BoxGrid(Encoder):
         finest_scale (float): Boxes of a side below twice this, in pixels of
             the input, are read on the finest level, and each doubling adds a
             level (``finest_scale`` of mmdet's SingleRoIExtractor).
-        fine_channels (int): Channels of the backbone's first map; 0 not to
-            read it.
+        fine_channels (int): Channels of the backbone's first map; 0 if it is
+            not read.
         fine_stride (int): Stride of that map.
         num_convs (int): Number of 3x3 convolutions over the grid, each with
             normalisation and ReLU.

@@ -46,7 +46,8 @@ class Encoder(BaseModule, ABC):
             feats: (N, C, H_l, W_l) of each level, finest first; then the
                 backbone's first map, if ``fine_channels`` is not 0.
             batch_indices: (P,) image of each instance.
-            pixels: (P,) pixel that detected the instance, or that trains it.
+            pixels: (P,) pixel that detected the instance or, in training,
+                that the sampler chose.
             boxes: (P, 4) frame that its mask fills, as (x1, y1, x2, y2) in
                 pixels of the network's input.
 
@@ -111,8 +112,9 @@ class MultiScaleFusion(PixelEncoder):
             the text; C33-1,2,4,6 of Table 3(a) has four kernels of 3.
 
     Raises:
-        ValueError: An option is no whole number of at least 1 or list of them,
-            the lists differ in length, or a kernel is even.
+        ValueError: An option is not a whole number of at least 1, or not a
+            list of such numbers, the lists differ in length, or a kernel is
+            even.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ def best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 class Assignment(NamedTuple):
     """The best anchor of each pixel and the object that it overlaps most."""
 
-    overlaps: Tensor  # (L,) largest IoU of one of the A anchors and an object
+    overlaps: Tensor  # (L,) largest IoU of any of its A anchors and any object
     anchors: Tensor  # (L,) index of that anchor, in 0..A - 1
     instances: Tensor  # (L,) index of that object, in 0..G - 1
 

@@ -41,10 +41,10 @@ class OverlapPixelSampler:
     """Sample the pixels that train the mask branch, sections 3.2 and 3.3.
 
     Args:
-        threshold (float): A pixel is positive if one of its anchors has a
-            larger IoU with a ground-truth box (Table 3d).
-        max_pixels (int): Most pixels of an image. If more are positive, a
-            random choice trains.
+        threshold (float): A pixel is positive if one of its anchors has
+            an IoU above this with a ground-truth box (Table 3d).
+        max_pixels (int): Maximum number of pixels of an image. If more are
+            positive, a random choice trains.
 
     Raises:
         ValueError: The threshold is outside of [0, 1), or ``max_pixels`` is
@@ -124,8 +124,8 @@ class JitteredBoxSampler:
 
     Args:
         copies (int): Boxes of each object.
-        max_boxes (int): Most boxes of an image. If there are more, a random
-            choice trains.
+        max_boxes (int): Maximum number of boxes of an image. If there are
+            more, a random choice trains.
         std (float): Standard deviation of an edge's shift, as a fraction of
             the box's side, see :func:`.boxes.jittered`.
 

@@ -57,7 +57,7 @@ class SPRHead(BaseModule):
             pixel; 0.5 if left out.
 
     Raises:
-        ValueError: An option has a wrong value, or a part contradicts it.
+        ValueError: An option has a wrong value, or parts disagree.
         KeyError: The type of a part is not registered.
     """
 
@@ -215,7 +215,7 @@ class SPRHead(BaseModule):
         return enlarged(boxes, self.frame)
 
     def anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
-        """Return an image's anchors (L, A, 4); empty where it is padded."""
+        """Return an image's anchors (L, A, 4), without area in the padding."""
         generator, device = self.anchor_generator, feats[0].device
         sizes = pyramid_sizes(feats[: generator.num_levels])
         anchors = torch.cat(generator.grid_priors(sizes, device=device))

@@ -62,6 +62,15 @@ def nearest(x, size):
     return x[:, :, rows][..., columns]
 
 
+def test_gradients_pass_through_the_score_and_the_map():
+    """Equations 9 and 10: plain differentiation of the product."""
+    gfpn = neck().double()
+    feats = [x.detach().double().requires_grad_() for x in inputs()]
+    assert torch.autograd.gradcheck(
+        lambda *maps: gfpn(maps), feats, fast_mode=True
+    )
+
+
 @pytest.mark.parametrize('gate', NUMPY_GATES)
 @pytest.mark.parametrize('share_gate', [False, True])
 def test_merges_are_equations_1_to_3(gate, share_gate):
