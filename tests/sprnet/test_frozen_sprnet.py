@@ -36,3 +36,9 @@ def test_the_detector_stays_in_test_mode(model):
     assert modes.pop('mask_head')
     assert not any(modes.values())
     assert not model.eval().mask_head.training
+
+
+def test_only_the_mask_head_asks_for_gradients(model):
+    """Distributed training waits for the gradients of all that ask."""
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == name.startswith('mask_head.'), name

@@ -62,6 +62,11 @@ def test_pasting_against_loops(monkeypatch, threshold, at_once):
     assert visible.nonzero()[:, 0].tolist() == [0, 1, 2, 6, 9, 10, 11]
 
 
+def test_a_probability_equal_to_the_threshold_belongs_to_the_mask():
+    whole = torch.tensor([[0.0, 0.0, 20.0, 10.0]])
+    assert paste_masks(torch.full((1, 8, 8), 0.5), whole, 10, 20, 0.5).all()
+
+
 def test_pasting_into_whole_pixels_is_a_bilinear_resize():
     torch.manual_seed(0)
     grid = torch.rand(1, 32, 32)
