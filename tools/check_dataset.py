@@ -15,7 +15,6 @@ masks at once, by kind: what MMDetection does about them, and the remedy.
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,11 @@ from common.cli import (
     one_sentence,
     parser_of,
 )
-from common.configs import leaves, load_config
-from dataset_check.annotations import Record, Split, check_json, read
+from common.configs import leaves, load_config, unwrap
+from dataset_check.annotations import check_json, read
 from dataset_check.faults import Fault, count, report
 from dataset_check.images import check_record
+from dataset_check.split import Record, Split
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
@@ -91,20 +91,16 @@ def splits_of(config: Config) -> list[tuple[str, Split]]:
     return splits
 
 
-def unwrap(dataset: dict) -> Iterator[dict]:
-    """Yield the data sets inside a wrapper, or the data set itself."""
-    wrapped = dataset.get('datasets', [dataset.get('dataset')])
-    if wrapped == [None]:
-        yield dataset
-        return
-    for inner in wrapped:
-        yield from unwrap(inner)
-
-
 def split_of(config: Config, name: str, dataset: dict) -> Split:
     """Describe how a config uses a data set of the loader ``name``."""
     kind = DATASETS.get(dataset.type)
-    if getattr(kind, 'load_data_list', 0) != CocoDataset.load_data_list:
+    if kind is None:
+        raise ValueError(
+            f'the {name} data set has the type {dataset.type!r}, which is not '
+            'registered; correct it, or name its module in custom_imports'
+        )
+    readers = CocoDataset.load_data_list, CheckedCocoDataset.load_data_list
+    if getattr(kind, 'load_data_list', 0) not in readers:
         raise ValueError(
             f'the {name} data set has the type {dataset.type}; only data sets '
             'that are read from a COCO JSON can be checked'
@@ -130,6 +126,7 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             # These heads have classes of their own.
             and not {'rpn_head', 'semantic_head'} & set(key.split('.'))
         },
+        training=name == 'train',
         masks=any(t.get('with_mask') for t in transforms.values()),
         masks_optional=masks_optional(config, built, metrics),
         metrics=[kind for m in metrics for kind in as_list(m.metric)],
@@ -140,7 +137,15 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             backend=load.get('imdecode_backend', 'cv2'),
         ),
         max_pixels=getattr(built, 'max_pixels', Image.MAX_IMAGE_PIXELS),
+        max_detections=max_detections(config),
     )
+
+
+def max_detections(config: Config) -> int:
+    """How many detections of an image count: COCO's 100, or fewer."""
+    settings = config.model.get('test_cfg') or {}
+    settings = settings.get('rcnn') or settings
+    return min(100, settings.get('max_per_img', 100))
 
 
 def masks_optional(

@@ -22,7 +22,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import mmcv
@@ -31,6 +32,7 @@ from common.cli import existing, parser_of
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
+IGNORED = '__ignore__'  # labelme's label of shapes to leave out
 CORNERS = 64  # of a circle; the polygon has 99.8% of its area
 POLYGONS = ('polygon', 'oriented_rectangle')
 
@@ -82,7 +84,7 @@ def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
     for i, shape in enumerate(shapes):
         group = shape.get('group_id')
         ungrouped = i if group is None else None
-        key = shape['label'], group, ungrouped
+        key = str(shape['label']), group, ungrouped
         objects.setdefault(key, []).append(polygon(shape))
     annotations = []
     for (label, _, _), polygons in objects.items():
@@ -126,6 +128,7 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
         raise ValueError(f'its image {path} cannot be read')
     if not path.is_relative_to(folder):
         raise ValueError(f'its image {path} is outside of {folder}')
+    shapes = [s for s in data['shapes'] if str(s['label']) != IGNORED]
     height, width = picture.shape[:2]
     labelled = data.get('imageHeight'), data.get('imageWidth')
     if labelled not in ((height, width), (None, None)):
@@ -135,7 +138,19 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
         )
     name = path.relative_to(folder).as_posix()
     image = dict(file_name=name, height=height, width=width)
-    return image, annotations_of(data['shapes'], height, width)
+    return image, annotations_of(shapes, height, width)
+
+
+def near_doubles(labels: Iterable[str]) -> list[str]:
+    """Find labels that differ by case or spaces only; each group as text."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(' '.join(label.split()).lower(), []).append(label)
+    return [
+        ', '.join(map(repr, group))
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def coco_of(
@@ -167,10 +182,14 @@ def main() -> None:
     files = [f for f in sorted(folder.rglob('*.json')) if f != out]
     if not files:
         sys.exit(f'labelme_to_coco.py: {args.folder} contains no JSON')
-    drawings, left_out, all_labels = [], [], set()
+    drawings, left_out, owners = [], [], {}
+    counts: Counter[str] = Counter()
     for file in track(files, 'labelme'):
         try:
             image, annotations = read(file, folder)
+            other = owners.setdefault(image['file_name'], file)
+            if other is not file:
+                raise ValueError(f'its image has another JSON, {other}')
             labels = {one['category_id'] for one in annotations}
             unknown = labels.difference(args.classes or labels)
             if unknown:
@@ -184,14 +203,19 @@ def main() -> None:
             left_out.append(f'{file}: it is not a labelme JSON: {error!r}')
             continue
         drawings.append((image, annotations))
-        all_labels |= labels
-    coco = coco_of(drawings, args.classes or sorted(all_labels))
+        counts.update(one['category_id'] for one in annotations)
+    classes = args.classes or sorted(counts)
+    coco = coco_of(drawings, classes)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(coco))
     print(
         f'{args.out}: {len(coco["images"])} images, '
         f'{len(coco["annotations"])} objects'
     )
+    for number, name in enumerate(classes, start=1):
+        print(f'  class {number}: {name!r}, {counts[name]} objects')
+    for group in near_doubles(counts):
+        print(f'  {group} may mean the same: rename them in labelme')
     if left_out:
         sys.exit('\n'.join(['labelme_to_coco.py: left out:', *left_out]))
 

@@ -38,7 +38,7 @@ from common.cli import (
     parser_of,
     score,
 )
-from common.configs import load_config
+from common.configs import ensure_test_set, load_config, refuse_mismatch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from prediction.coco_results import CocoResults
@@ -103,11 +103,12 @@ def build_inferencer(args: argparse.Namespace) -> DetInferencer:
     Raises:
         ValueError: The model gives masks as run lengths.
     """
+    config = load_config(args.config, args.cfg_options)
+    ensure_test_set(config)
     inferencer = DetInferencer(
-        load_config(args.config, args.cfg_options),
-        str(args.checkpoint),
-        device=args.device,
+        config, str(args.checkpoint), device=args.device
     )
+    refuse_mismatch(inferencer.model, config, args.checkpoint)
     mask_head = getattr(inferencer.model, 'mask_head', None)
     if isinstance(getattr(mask_head, 'mask_output', None), RLEMasks):
         raise ValueError(

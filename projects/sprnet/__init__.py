@@ -10,13 +10,16 @@ from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
 from .mask_outputs import DenseMasks, RLEMasks
 from .runtime.atomic_checkpoints import WholeCheckpointHook, WholeFileBackend
+from .runtime.checkpoint_match import CheckpointMatchHook
 from .runtime.datasets import CheckedCocoDataset
 from .runtime.epoch_seed import EpochSeedHook
+from .runtime.evaluation_file import EvaluationFileHook
 from .runtime.finite_loss import FiniteLossHook
 from .runtime.gradient_flow import GradientFlowHook
 from .runtime.metrics import CocoAPARMetric
 from .runtime.precision import BFloat16OptimWrapper, ChannelsLastHook
 from .runtime.safe_loading import allow_mmengine_checkpoints
+from .runtime.schedule_end import ScheduleEndHook
 from .runtime.tta import MaskTTAModel
 from .samplers import (
     EveryObjectPixelSampler,
@@ -31,10 +34,12 @@ __all__ = [
     'BoxGrid',
     'ChannelsLastHook',
     'CheckedCocoDataset',
+    'CheckpointMatchHook',
     'CocoAPARMetric',
     'ConsecutiveConvs',
     'DenseMasks',
     'EpochSeedHook',
+    'EvaluationFileHook',
     'EveryObjectPixelSampler',
     'FiniteLossHook',
     'FrozenSPRNet',
@@ -48,6 +53,7 @@ __all__ = [
     'RLEMasks',
     'SPRHead',
     'SPRNet',
+    'ScheduleEndHook',
     'ShortcutPixelDecoder',
     'SinglePixelDecoder',
     'WholeCheckpointHook',

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
@@ -37,3 +38,29 @@ def mask_targets(
         )
         targets.append(crops.to_tensor(boxes.dtype, boxes.device))
     return torch.cat(targets)
+
+
+def check_masks(gt: InstanceData, meta: dict) -> None:
+    """Refuse a training image whose masks are missing or of another size.
+
+    Args:
+        gt: The image's objects.
+        meta: Its meta information.
+
+    Raises:
+        ValueError: Names the step of the pipeline at fault.
+    """
+    if 'masks' not in gt:
+        raise ValueError(
+            'SPRHead: the training pipeline loads no masks; give its '
+            'LoadAnnotations with_mask=True'
+        )
+    size = gt.masks.height, gt.masks.width
+    keys = ('img_shape', 'pad_shape', 'batch_input_shape')
+    sizes = {tuple(meta[key][:2]) for key in keys if key in meta}
+    if len(gt) and size not in sizes:
+        raise ValueError(
+            f'SPRHead: masks of {size} in an image of {meta["img_shape"][:2]} '
+            '(height, width); a step of the training pipeline moves the image '
+            'and the boxes without the masks'
+        )

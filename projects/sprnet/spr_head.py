@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .boxes import enlarged
-from .mask_targets import mask_targets
+from .mask_targets import check_masks, mask_targets
 from .options import (
     build_part,
     check,
@@ -194,6 +194,7 @@ class SPRHead(BaseModule):
             ``pixels`` (P,), ``boxes`` (P, 4), ``labels`` (P,) and ``targets``
             (P, S, S).
         """
+        check_masks(gt, meta)
         samples = self.sampler(self.anchors(feats, meta), gt.bboxes)
         samples = with_masks(samples, gt.masks)
         boxes = self.frames(samples.boxes)

@@ -4,8 +4,13 @@ import pytest
 import torch
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from pycocotools import mask as coco_mask
+from support.helpers import sample
 
-from projects.sprnet.mask_targets import MASKS_AT_ONCE, mask_targets
+from projects.sprnet.mask_targets import (
+    MASKS_AT_ONCE,
+    check_masks,
+    mask_targets,
+)
 
 
 def star(centre, radius, points=5):
@@ -71,3 +76,18 @@ def test_no_targets():
     none = torch.zeros(0, dtype=torch.long)
     targets = mask_targets(masks, none, torch.zeros(0, 4), 32)
     assert targets.shape == (0, 32, 32)
+
+
+@pytest.mark.parametrize(
+    'shape,words',
+    [(None, 'with_mask=True'), ((64, 128), 'masks of .64, 128.')],
+)
+def test_masks_that_do_not_fit_the_image_are_refused(shape, words):
+    image = sample([[10, 10, 60, 60]], [0], (128, 128))
+    check_masks(image.gt_instances, image.metainfo)
+    if shape:
+        image.gt_instances.masks = BitmapMasks(np.ones((1, *shape)), *shape)
+    else:
+        del image.gt_instances.masks
+    with pytest.raises(ValueError, match=words):
+        check_masks(image.gt_instances, image.metainfo)

@@ -131,6 +131,32 @@ def mask(segmentation, number=0):
     return entry('annotations', number, segmentation=segmentation)
 
 
+def all_crowds(data, folder):
+    for one in data['annotations']:
+        one['iscrowd'] = 1
+
+
+def same_image_twice(data, folder):
+    data['images'][1]['file_name'] = '1.jpg'
+
+
+def object_twice(data, folder):
+    data['annotations'].append(dict(data['annotations'][0], id=99))
+
+
+def text_ids(data, folder):
+    for image in data['images']:
+        image['id'] = str(image['id'])
+    for one in data['annotations']:
+        one['image_id'] = str(one['image_id'])
+
+
+def same_name(data, folder):
+    (folder / 'a').mkdir(exist_ok=True)
+    shutil.move(folder / '2.jpg', folder / 'a' / '1.jpg')
+    data['images'][1]['file_name'] = 'a/1.jpg'
+
+
 def polygons(*polygons):
     return mask(list(polygons))
 
@@ -218,6 +244,13 @@ SURVIVES = [
     ('box not finite', box(10, 10, float('inf'), 20)),
     ('box outside of the image', box(70, 10, 20, 20)),
     ('box out of the image', box(10, 10, 60, 20)),
+    ('nothing to learn', all_crowds),
+    ('image listed twice', same_image_twice),
+    ('object listed twice', object_twice),
+    ('box of another mask', box(10, 10, 30, 30)),
+    ('area of something else', entry('annotations', area=5000)),
+    ('ids of another type', text_ids),
+    ('same file name', same_name),
 ]
 CASES = [(*case, True) for case in STOPS]
 CASES += [(*case, False) for case in SURVIVES]
@@ -243,6 +276,8 @@ def test_every_kind_of_fault_is_tested():
         'nothing to evaluate',
         'unusable in evaluation',
         'endless polygon',
+        'class without objects',
+        'more objects than detections',
     }
     assert {kind for kind, _, _ in CASES} == set(KINDS) - elsewhere
 
@@ -281,6 +316,84 @@ def test_what_stops_the_evaluation_only(kind, change, tmp_path):
     ]
     assert KINDS[kind].level == 'error' and fault.annotation == 11
     assert stops(evaluated, tmp_path)
+
+
+@pytest.mark.parametrize(
+    'given,form',
+    [
+        ([10, 10, 30, 30], '(x1, y1, x2, y2)'),
+        ([20, 20, 20, 20], '(centre x, centre y, width, height)'),
+        ([5, 5, 10, 10], 'pixels of an image of half the size'),
+        ([1 / 6, 1 / 4, 1 / 3, 1 / 2], 'shares of the image'),
+        ([25, 33, 3, 3], None),
+    ],
+)
+def test_says_in_which_form_a_box_fits_its_mask(given, form, tmp_path):
+    write(tmp_path, box(*given))
+    (fault,) = [
+        f for f in faults_in(tmp_path) if f.kind == 'box of another mask'
+    ]
+    assert f'bbox {[float(v) for v in given]}' in fault.what
+    assert '[10.0, 10.0, 20.0, 20.0]' in fault.what
+    assert (
+        ('it fits as ' + form in fault.what)
+        if form
+        else ('it fits' not in fault.what)
+    )
+
+
+def test_a_box_that_is_a_little_loose_is_no_fault(tmp_path):
+    write(tmp_path, box(8, 9, 23, 22))
+    assert faults_in(tmp_path) == []
+
+
+def test_crowds_leave_nothing_to_evaluate(tmp_path):
+    write(tmp_path, all_crowds)
+    (fault,) = faults_in(tmp_path, 'val and test')
+    assert fault.kind == 'nothing to evaluate'
+
+
+def test_a_test_without_figures_needs_no_annotations(tmp_path):
+    write(tmp_path, top(annotations=...))
+    assert faults_in(tmp_path, 'val and test', metrics=[]) == []
+    (fault,) = faults_in(tmp_path, 'val and test')
+    assert 'has no annotations' in fault.what
+
+
+def test_objects_beyond_the_counted_detections_are_noted(tmp_path):
+    write(tmp_path)
+    (fault,) = faults_in(tmp_path, 'val and test', max_detections=1)
+    assert fault.kind == 'more objects than detections'
+    assert fault.image == 1 and '2 objects' in fault.what
+
+
+@pytest.mark.parametrize(
+    'name,hint',
+    [
+        ('a\\2.jpg', 'backslashes'),
+        ('images/1.jpg', '1.jpg is there: file_name repeats'),
+        ('1.JPG', 'there is 1.jpg'),
+        ('none.jpg', 'No such file'),
+    ],
+)
+def test_a_missing_image_has_a_hint(name, hint, tmp_path):
+    def change(data, folder):
+        (folder / 'a').mkdir()
+        shutil.copy(folder / '2.jpg', folder / 'a')
+        data['images'][0]['file_name'] = name
+
+    write(tmp_path, change)
+    (fault,) = [f for f in faults_in(tmp_path) if f.kind == 'missing image']
+    assert hint in fault.what
+
+
+def test_a_byte_order_mark_is_found_before_training_stops(tmp_path):
+    write(tmp_path)
+    file = tmp_path / 'coco.json'
+    file.write_bytes(b'\xef\xbb\xbf' + file.read_bytes())
+    (fault,) = faults_in(tmp_path)
+    assert fault.kind == 'broken JSON' and 'BOM' in fault.what
+    assert stops(loaded, tmp_path)
 
 
 def test_a_data_set_without_annotations_evaluates_nothing(tmp_path):
@@ -385,7 +498,12 @@ def test_the_command_passes_sound_data(shapes, command):
 
 def test_notes_are_no_faults(shapes, tmp_path, command):
     def change(annotations):
-        annotations[0]['bbox'][2] = 500
+        annotations[0].update(
+            bbox=[-5, -5, 80, 80],
+            area=75 * 75,
+            iscrowd=0,
+            segmentation=[[-5, -5, 75, -5, 75, 75, -5, 75]],
+        )
 
     printed, error = command(changed(shapes, tmp_path / 'data', change))
     assert error is None

@@ -9,7 +9,14 @@ import time
 import predict
 import pytest
 import torch
-from common.mmdet_scripts import data_options, mixed_precision, with_options
+from common.cli import OptionAction, add_cfg_options, parser_of
+from common.mmdet_scripts import (
+    data_options,
+    mixed_precision,
+    resume_or_start,
+    with_options,
+    worker_options,
+)
 from mmengine.config import Config
 from support.commands import (
     coco_figures,
@@ -240,3 +247,31 @@ def test_amp(script, gpu, remaining, options, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     assert mixed_precision(script, ['a.py', '--amp']) == (remaining, options)
     assert mixed_precision(script, ['a.py']) == (['a.py'], [])
+
+
+def test_resume_without_a_checkpoint_keeps_load_from(tmp_path, capsys):
+    arguments = [str(SHAPES_CONFIG), '--work-dir', str(tmp_path), '--resume']
+    assert resume_or_start(arguments) == arguments[:-1]
+    assert f'{tmp_path} has no checkpoint' in capsys.readouterr().out
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    assert resume_or_start(arguments) == arguments
+    explicit = [str(SHAPES_CONFIG), '--resume', 'epoch_1.pth']
+    assert resume_or_start(explicit) == explicit
+
+
+def test_loaders_without_workers_keep_none():
+    arguments = ['a.py', 'val_dataloader.num_workers=0', 'b.num_workers=0']
+    expected = ['val_dataloader.persistent_workers=False']
+    assert worker_options(arguments) == expected
+
+
+def test_paths_keep_spaces_and_commas(monkeypatch):
+    monkeypatch.setattr(OptionAction, 'paths', {'data_root'})
+    parser = parser_of('')
+    add_cfg_options(parser)
+    args = parser.parse_args(
+        ['--cfg-options', 'data_root=my data, (old', 'a.b=[1,2]']
+    )
+    assert args.cfg_options == {'data_root': 'my data, (old', 'a.b': [1, 2]}
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'data_root'])

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -112,3 +113,14 @@ def test_a_failed_installation_is_explained(
     assert done.returncode == 1
     assert sentence in done.stderr.splitlines()[-1]
     assert not (tmp_path / 'venv' / '.ready').exists()
+
+
+def test_the_modules_install_as_a_package(tmp_path):
+    copy, target = tmp_path / 'copy', tmp_path / 'target'
+    for name in ('projects', 'tools', 'configs'):  # packages by their look
+        shutil.copytree(ROOT / name, copy / name)
+    shutil.copy(ROOT / 'pyproject.toml', copy)
+    command = [sys.executable, '-m', 'pip', 'install', '--no-deps', '-q']
+    options = ['--no-build-isolation', '--no-index', '--target', target, copy]
+    subprocess.run(list(map(str, command + options)), check=True)
+    assert (target / 'projects' / 'sprnet' / 'runtime' / 'tta.py').is_file()

@@ -86,7 +86,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         CFG_OPTIONS,
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         default={},
         help='override options of the config, as train.py does; '
         'data_root=FOLDER reads all of its data from FOLDER',
@@ -107,6 +107,25 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         default=8,
         help='how many images, unless --image-ids names them (8)',
     )
+
+
+class OptionAction(DictAction):
+    """Parse KEY=VALUE options; keep paths as they are.
+
+    mmengine's DictAction removes spaces from a value and splits it at commas.
+    """
+
+    paths = {'data_root', 'load_from', 'work_dir'}  # keys of paths
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        pairs = [text.partition('=') for text in values]
+        for key, equals, _ in pairs:
+            if not equals:
+                parser.error(f'{option_string}: {key!r} must be KEY=VALUE')
+        paths = {key: path for key, _, path in pairs if key in self.paths}
+        others = [''.join(pair) for pair in pairs if pair[0] not in paths]
+        super().__call__(parser, namespace, others, option_string)
+        getattr(namespace, self.dest).update(paths)
 
 
 @contextmanager

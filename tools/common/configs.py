@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from mmdet.apis import init_detector
+from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 # Importing this package also makes torch load checkpoints weights-only.
 from projects.sprnet import SPRHead
+from projects.sprnet.runtime.checkpoint_match import check_match
 
 
 def load_config(path: Path, options: dict) -> Config:
@@ -68,6 +71,27 @@ def leaves(node: Any, key: str = '') -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f'{key}.{name}' if key else str(name))
 
 
+def ensure_test_set(config: Config) -> None:
+    """Give a config one test set, whose pipeline and images commands use.
+
+    Of a wrapper it is the first data set inside; without a test set, it is the
+    validation set.
+
+    Raises:
+        ValueError: There is neither.
+    """
+    for name in ('test', 'val'):
+        loader = config.get(f'{name}_dataloader')
+        if loader:
+            dataset = next(unwrap(loader.dataset))
+            config.test_dataloader = dict(loader, dataset=dataset)
+            return
+    raise ValueError(
+        f'{config.filename} has neither test_dataloader nor val_dataloader, '
+        'whose pipeline prepares images for the model'
+    )
+
+
 def load_model(
     config: Config, checkpoint: Path, device: str | None
 ) -> nn.Module:
@@ -77,10 +101,50 @@ def load_model(
         config: Describes the detector.
         checkpoint: File with its weights.
         device: Such as 'cuda:0'; None takes the first GPU if there is one.
+
+    Raises:
+        ValueError: The checkpoint is not one of this config.
     """
+    ensure_test_set(config)
     if device is None:
         device = 'cuda:0' if torch.cuda.is_available() else 'cpu'
-    return init_detector(config, str(checkpoint), device=device)
+    model = init_detector(config, str(checkpoint), device=device)
+    refuse_mismatch(model, config, checkpoint)
+    return model
+
+
+def refuse_mismatch(
+    model: nn.Module, config: Config, checkpoint: Path
+) -> None:
+    """Refuse a checkpoint of another config, as CheckpointMatchHook does.
+
+    Raises:
+        ValueError: Names the file and what differs.
+    """
+    hook = config.get('default_hooks', {}).get('checkpoint_match') or {}
+    if hook.get('refuse', True):
+        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+        check_match(model, loaded, class_names(config), str(checkpoint))
+
+
+def class_names(config: Config) -> list[str] | None:
+    """Names of a config's classes; None if it has no data set."""
+    for name in ('test', 'val', 'train'):
+        loader = config.get(f'{name}_dataloader')
+        for dataset in unwrap(loader.dataset) if loader else ():
+            built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
+            return list(built.metainfo['classes'])
+    return None
+
+
+def unwrap(dataset: dict) -> Iterator[dict]:
+    """Yield the data sets inside a wrapper, or the data set itself."""
+    wrapped = dataset.get('datasets', [dataset.get('dataset')])
+    if wrapped == [None]:
+        yield dataset
+        return
+    for inner in wrapped:
+        yield from unwrap(inner)
 
 
 def find_spr_head(model: nn.Module) -> SPRHead:

@@ -65,7 +65,7 @@ def folder_images(folder: Path) -> list[Path]:
         ValueError: The folder has none.
     """
     images = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in IMG_EXTENSIONS
+        p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
     )
     if not images:
         raise ValueError(f'{folder} has no images')

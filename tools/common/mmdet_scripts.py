@@ -1,17 +1,21 @@
 """Run MMDetection's own command-line tools on this repository."""
 
+import argparse
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import mmdet
+import mmengine.config
 import torch
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 import projects.sprnet  # noqa: F401  for scripts that load no config
 
-from .cli import CFG_OPTIONS, one_sentence
+from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import moved_data
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -23,7 +27,13 @@ def run_script(script: str) -> None:
     argv = sys.argv[1:]
     with one_sentence(script, (FloatingPointError,)):
         argv, precision = mixed_precision(script, argv)
-        options = data_options(argv) + cpu_rank_options(argv) + precision
+        moved = data_options(argv)
+        OptionAction.paths |= {option.split('=')[0] for option in moved}
+        mmengine.config.DictAction = OptionAction
+        options = moved + cpu_rank_options(argv) + precision
+        options += worker_options(argv)
+        if script == 'train.py':
+            argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
 
@@ -53,6 +63,39 @@ def data_options(argv: list[str]) -> list[str]:
     except ValueError as error:
         sys.exit(str(error))
     return [f'{key}={path}' for key, path in moved.items()]
+
+
+def worker_options(argv: list[str]) -> list[str]:
+    """Config options of data loaders that the user gives no workers.
+
+    MMDetection's loaders keep their workers, which PyTorch refuses for none.
+    """
+    loaders = (
+        re.fullmatch(r'(\w+_dataloader)\.num_workers=0', a) for a in argv
+    )
+    return [f'{m[1]}.persistent_workers=False' for m in loaders if m]
+
+
+def resume_or_start(argv: list[str]) -> list[str]:
+    """Drop --resume from train.py's arguments if there is nothing to resume.
+
+    train.py ignores ``load_from`` with --resume, so a training that must start
+    from a checkpoint would start from random weights.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('config', nargs='?')
+    parser.add_argument('--work-dir')
+    parser.add_argument('--resume', nargs='?', const='auto')
+    args, _ = parser.parse_known_args(argv)
+    if args.resume != 'auto' or not args.config:
+        return argv
+    folder = args.work_dir or Config.fromfile(
+        args.config, import_custom_modules=False
+    ).get('work_dir', os.path.join('work_dirs', Path(args.config).stem))
+    if os.path.isdir(folder) and find_latest_checkpoint(folder):
+        return argv
+    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
+    return [a for a in argv if a != '--resume']
 
 
 def mixed_precision(

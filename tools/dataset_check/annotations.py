@@ -2,43 +2,26 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from os.path import abspath
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.fileio import get
 
+from .contents import check_copies, check_use
 from .faults import Fault, shown
+from .split import Record, Split
 
 MAX_SIDE = 10**6  # of an image, in pixels
 
 
-class Split(NamedTuple):
-    """A data set of a config, and how the config uses it."""
-
-    ann_file: str
-    folder: str  # of the images
-    classes: Sequence[str]
-    num_classes: dict[str, int]  # of the model's heads, by option
-    masks: bool  # whether training loads them
-    masks_optional: bool  # whether an object may have none
-    metrics: Sequence[str]  # 'bbox', 'segm'; empty in training
-    evaluated_files: Sequence[str]  # the evaluators' ann_file
-    filter_cfg: dict[str, Any]  # empty in testing, which filters nothing
-    loading: dict[str, Any]  # flag and backend of mmcv.imfrombytes
-    max_pixels: int  # of an image
-
-
-class Record(NamedTuple):
-    """An image of a COCO JSON, and those of its annotations that are used."""
-
-    image: dict
-    annotations: list[dict]
-
-
 def is_int(value: Any) -> bool:
     return type(value) is int  # excludes bool
+
+
+def is_id(value: Any) -> bool:
+    """Accept any id that MMDetection can look up."""
+    return type(value) in (int, float, str) and value == value
 
 
 def is_text(value: Any) -> bool:
@@ -70,14 +53,14 @@ def is_box(value: Any) -> bool:
 
 # Fields that MMDetection needs, their checks, and what these accept
 Fields = dict[str, tuple[Callable[[Any], bool], str]]
-INTEGER = is_int, 'an integer'
+ID = is_id, 'an integer'
 TEXT = is_text, 'a string'
 SIZE = is_size, f'an integer in 1..{MAX_SIDE}'
-IMAGE: Fields = dict(id=INTEGER, file_name=TEXT, height=SIZE, width=SIZE)
+IMAGE: Fields = dict(id=ID, file_name=TEXT, height=SIZE, width=SIZE)
 ANNOTATION: Fields = dict(
-    id=INTEGER,
-    image_id=INTEGER,
-    category_id=INTEGER,
+    id=ID,
+    image_id=ID,
+    category_id=ID,
     bbox=(is_box, 'four numbers'),
     area=(is_number, 'a number'),
     iscrowd=(lambda value: value in (None, 0, 1), '0 or 1'),
@@ -87,13 +70,14 @@ EVALUATED_ANNOTATION: Fields = {
     **ANNOTATION,
     'iscrowd': (lambda value: value in (0, 1), '0 or 1'),
 }
-CATEGORY: Fields = dict(id=INTEGER, name=TEXT)
+CATEGORY: Fields = dict(id=ID, name=TEXT)
 
 
 def read(file: str) -> tuple[dict, list[Fault]]:
     """Read a JSON; return {} and the fault if that fails."""
     try:
-        data = json.loads(get(file))
+        # As MMDetection reads it: a byte order mark is no JSON.
+        data = json.loads(get(file).decode())
     except OSError as error:
         why = f'cannot be read: {error}'
     except (ValueError, RecursionError) as error:
@@ -113,6 +97,8 @@ def check_json(data: dict, split: Split) -> tuple[list[Record], list[Fault]]:
         evaluation would use, and the faults.
     """
     file = split.ann_file
+    if not split.training and not split.metrics:
+        data = {'annotations': [], **data}  # only predictions are wanted
     annotation = EVALUATED_ANNOTATION if split.metrics else ANNOTATION
     fields = dict(images=IMAGE, annotations=annotation, categories=CATEGORY)
     faults = []
@@ -131,9 +117,17 @@ def check_json(data: dict, split: Split) -> tuple[list[Record], list[Fault]]:
     images, annotations, categories = good.values()
     faults += check_ids(images, 'image', file)
     faults += check_ids(annotations, 'annotation', file)
+    faults += check_copies(images, annotations, file)
+    kinds = {
+        type(one['id']).__name__ for group in good.values() for one in group
+    }
+    if kinds - {'int'}:
+        what = f'some ids are of the type {", ".join(sorted(kinds - {"int"}))}'
+        faults.append(Fault('ids of another type', what, file))
     faults += check_classes(categories, annotations, split)
     records, found = join_annotations(images, annotations, categories, split)
-    return records, faults + found + check_use(records, split)
+    names = {c['id']: c['name'] for c in categories}
+    return records, faults + found + check_use(records, names, split)
 
 
 def check_fields(
@@ -245,43 +239,8 @@ def join_annotations(
             what = 'there is no such image'
             faults.append(fault('annotation of no image', what))
         elif one['category_id'] not in names:
-            what = f'there is no category {one["category_id"]}'
+            what = f'there is no category {one["category_id"]!r}'
             faults.append(fault('annotation of no category', what))
         elif names[one['category_id']] in split.classes:
             of_image[one['image_id']].append(one)
     return [Record(image, of_image[image['id']]) for image in images], faults
-
-
-def check_use(records: list[Record], split: Split) -> list[Fault]:
-    """Check that enough data is left for training or evaluation."""
-    file = split.ann_file
-    least = split.filter_cfg.get('min_size', 0)
-    small = [r for r in records if min_side(r.image) < least]
-    faults = [
-        Fault(
-            'small image',
-            f'{r.image["width"]} x {r.image["height"]} pixels',
-            r.image['file_name'],
-            r.image['id'],
-        )
-        for r in small
-    ]
-    kept = [r for r in records if min_side(r.image) >= least]
-    if split.filter_cfg.get('filter_empty_gt'):
-        kept = [r for r in kept if r.annotations]
-    if not kept:
-        what = f'none of its {len(records)} images can be used'
-        faults.append(Fault('no usable image', what, file))
-    elif split.metrics and not any(r.annotations for r in kept):
-        what = f'its {len(records)} images have no annotation'
-        faults.append(Fault('nothing to evaluate', what, file))
-    faults += [
-        Fault('other evaluation file', f'the evaluator reads {other}', file)
-        for other in split.evaluated_files
-        if abspath(other) != abspath(file)
-    ]
-    return faults
-
-
-def min_side(image: dict) -> int:
-    return min(image['width'], image['height'])

@@ -94,6 +94,19 @@ ERRORS = {
         'predictions are compared with the objects of another data set',
         "set the evaluator's ann_file to the ann_file of its data set",
     ),
+    'nothing to learn': (
+        'training runs, but its losses of boxes and masks are 0',
+        'correct iscrowd, area and bbox of the objects',
+    ),
+    'image listed twice': (
+        'each entry has only some of the objects, so the image teaches that '
+        'the others are background',
+        'give all annotations of the image to one entry, and delete the other',
+    ),
+    'box of another mask': (
+        'boxes and masks contradict each other in training and evaluation',
+        'write bbox as (x, y, width, height) in pixels, around its mask',
+    ),
     'no usable image': (
         'loading stops',
         'correct the other faults; check ann_file and filter_cfg',
@@ -169,7 +182,18 @@ WARNINGS = {
         'its objects are ignored',
         'to train it, add it to metainfo.classes and increase num_classes',
     ),
-    'nothing to evaluate': ('every metric is -1', 'add annotations'),
+    'nothing to evaluate': (
+        'every metric is -1',
+        'add annotations, or correct iscrowd, area and bbox',
+    ),
+    'area of something else': (
+        "it moves the object to another size in COCO's evaluation",
+        "let area be the mask's area in pixels",
+    ),
+    'object listed twice': (
+        'it trains twice, and the evaluation expects it twice',
+        'delete one of the two annotations',
+    ),
     # the images
     'EXIF-rotated image': (
         'MMDetection rotates it as EXIF says before it uses the annotations',
@@ -204,11 +228,6 @@ WARNINGS = {
         'treated as a crowd',
         'give it at least three points, or delete it',
     ),
-    'self-crossing polygon': (
-        'it is filled by the even-odd rule, so parts of the object may be '
-        'missing',
-        'draw it again, or split it where it crosses itself',
-    ),
     'empty mask': (
         'the object is trained with a mask of no pixel',
         'draw it again, or delete the annotation',
@@ -224,6 +243,26 @@ WARNINGS = {
     ),
 }
 NOTES = {
+    'self-crossing polygon': (
+        'it is filled by the even-odd rule, so parts of the object may be '
+        'missing',
+        'draw it again, or split it where it crosses itself',
+    ),
+    'class without objects': (
+        'the class is not learnt, or its AP is not measured',
+        'annotate objects of it, or take it out of metainfo.classes',
+    ),
+    'more objects than detections': (
+        'AP and AR stay below 1 even with perfect detections',
+        'cut the image into tiles: COCO counts 100 detections, and testing '
+        'finds test_cfg.max_per_img',
+    ),
+    'same file name': (
+        'test.py --show-dir and browse_dataset.py write one picture over the '
+        'other',
+        'give the images different names to see all of them',
+    ),
+    'ids of another type': ('they work as they are',),
     'grey image': ('its single channel serves as red, green and blue',),
     'palette image': ("it gets its palette's colours",),
     'polygon out of the image': (

@@ -12,9 +12,10 @@ from PIL import Image, UnidentifiedImageError
 
 from projects.sprnet.runtime.image_guard import is_inside, open_image
 
-from .annotations import Record, Split
+from .agreement import check_agreement
 from .faults import KINDS, Fault, Finding
 from .objects import check_box, check_mask
+from .split import Record, Split
 
 MANY = 1000  # objects in one image
 ORIENTATION = 0x0112  # EXIF's tag
@@ -29,6 +30,7 @@ MODES = {
 }
 # MMDetection does not load annotations with these faults.
 LEFT_OUT = ('box without area', 'box not finite', 'box outside of the image')
+STILL_A_MASK = {'polygon out of the image', 'self-crossing polygon'}
 
 
 def check_record(record: Record, split: Split) -> list[Fault]:
@@ -43,16 +45,27 @@ def check_record(record: Record, split: Split) -> list[Fault]:
         if split.masks:
             what += f', whose masks take {memory:.1f} GiB'
         faults.append(fault('many objects', what))
-    evaluated = 'segm' in split.metrics
     for one in annotations:
-        findings = check_box(one, image['height'], image['width'])
-        left_out = one.get('ignore') or any(k in LEFT_OUT for k, _ in findings)
-        if evaluated or (split.masks and not left_out):
-            mask = one.get('segmentation')
-            if mask or not split.masks_optional:
-                findings += check_mask(mask, height, width, evaluated)
+        findings = check_object(one, image, (height, width), split)
         faults += [fault(*f, annotation=one['id']) for f in findings]
     return faults
+
+
+def check_object(
+    annotation: dict, image: dict, size: tuple[int, int], split: Split
+) -> list[Finding]:
+    """Check an object's box and mask; ``size`` is the loaded image's."""
+    findings = check_box(annotation, image['height'], image['width'])
+    mask, evaluated = annotation.get('segmentation'), 'segm' in split.metrics
+    if not (evaluated or split.masks) or (not mask and split.masks_optional):
+        return findings
+    flaws = check_mask(mask, *size, evaluated)
+    left_out = any(kind in LEFT_OUT for kind, _ in findings)
+    if evaluated or not (left_out or annotation.get('ignore')):
+        findings += flaws
+    if annotation.get('iscrowd') or {k for k, _ in flaws} - STILL_A_MASK:
+        return findings
+    return findings + check_agreement(annotation, *size)
 
 
 def check_image(
@@ -67,11 +80,14 @@ def check_image(
     declared = image['height'], image['width']
     if not is_inside(image['file_name'], split.folder):
         what = f'it is not in {split.folder}'
+        if os.path.isabs(image['file_name']):
+            what += '; file_name must be relative to data_prefix'
         return [('path outside of the folder', what)], declared
     try:
         content = get(os.path.join(split.folder, image['file_name']))
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
-        return [('missing image', str(error))], declared
+        what = f'{error}{why_missing(image["file_name"], split.folder)}'
+        return [('missing image', what)], declared
     findings = check_content(content, split.max_pixels)
     if any(KINDS[kind].level == 'error' for kind, _ in findings):
         return findings, declared
@@ -89,6 +105,27 @@ def check_image(
         )
         findings.append(('wrong size', what))
     return findings, loaded
+
+
+def why_missing(name: str, folder: str) -> str:
+    """Guess why a file name leads nowhere; '' without a guess."""
+    path = os.path.join(folder, name.replace('\\', '/'))
+    if '\\' in name and os.path.isfile(path):
+        return '; file_name has backslashes, write / instead'
+    parts = name.split('/')
+    for start in range(1, len(parts)):
+        if os.path.isfile(os.path.join(folder, *parts[start:])):
+            return (
+                f'; {"/".join(parts[start:])} is there: file_name repeats the '
+                'folder of data_prefix'
+            )
+    parent, base = os.path.split(path)
+    stem = os.path.splitext(base)[0].lower()
+    if os.path.isdir(parent):
+        for other in sorted(os.listdir(parent)):
+            if os.path.splitext(other)[0].lower() == stem:
+                return f'; there is {other}'
+    return ''
 
 
 def check_content(content: bytes, max_pixels: int) -> list[Finding]:

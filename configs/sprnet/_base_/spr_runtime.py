@@ -7,6 +7,9 @@ spr_hooks = dict(
     num_class_check=dict(type='NumClassCheckHook'),
     epoch_seed=dict(type='EpochSeedHook'),
     finite_loss=dict(type='FiniteLossHook'),
+    schedule_end=dict(type='ScheduleEndHook'),
+    checkpoint_match=dict(type='CheckpointMatchHook'),
+    evaluation_file=dict(type='EvaluationFileHook'),
 )
 # For tools/test.py --tta; mmdet's own model cannot merge masks.
 spr_tta = dict(

@@ -2,12 +2,38 @@ import os
 from typing import Any
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from .image_guard import is_inside, open_image
 
 # Loads as a mask of no pixel and an area of 0, as bitmap and as polygon
 NO_MASK = [[0.0] * 6]
+
+
+class CheckedCOCO(COCO):
+    """A COCO JSON whose categories are the classes of the config."""
+
+    def __init__(self, annotation_file=None) -> None:
+        self.file = annotation_file
+        super().__init__(annotation_file)
+
+    def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list[int]:
+        """Return the ids of categories.
+
+        Raises:
+            ValueError: A name has no category, or their order differs.
+                MMDetection would number the labels in the JSON's order.
+        """
+        ids = super().get_cat_ids(cat_names, sup_names, cat_ids)
+        found = [one['name'] for one in self.load_cats(ids)]
+        if cat_names and found != list(cat_names):
+            every = [c['name'] for c in self.dataset.get('categories', [])]
+            raise ValueError(
+                f'{self.file}: metainfo.classes={tuple(cat_names)} must be '
+                f'categories of the JSON, in its order: {tuple(every)}'
+            )
+        return ids
 
 
 @DATASETS.register_module()
@@ -34,6 +60,8 @@ class CheckedCocoDataset(CocoDataset):
             when the image is loaded).
     """
 
+    COCOAPI = CheckedCOCO
+
     def __init__(
         self,
         *args,
@@ -44,6 +72,35 @@ class CheckedCocoDataset(CocoDataset):
         self.max_pixels = max_pixels
         self.require_masks = require_masks
         super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Load the JSON.
+
+        Raises:
+            ValueError: The classes of the config are not those of the JSON.
+        """
+        classes = self.metainfo['classes']
+        if 'CLASSES' in self.metainfo or isinstance(classes, str):
+            raise ValueError(
+                f'{self.ann_file}: metainfo={dict(self.metainfo)} must have '
+                "classes, in small letters, as a list of names: classes=('a',)"
+            )
+        return super().load_data_list()
+
+    def filter_data(self) -> list[dict]:
+        """Filter the images.
+
+        Raises:
+            ValueError: None is left.
+        """
+        kept = super().filter_data()
+        if not kept:
+            raise ValueError(
+                f'{self.ann_file}: none of its {len(self.data_list)} images '
+                f'has an object of the classes {self.metainfo["classes"]}, or '
+                f'filter_cfg={self.filter_cfg} leaves it out'
+            )
+        return kept
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse an image's entry and annotations; errors name the image."""

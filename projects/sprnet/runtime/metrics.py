@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
 
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
@@ -40,6 +40,8 @@ class CocoAPARMetric(CocoMetric):
     """
 
     def __init__(self, **kwargs) -> None:
+        self.ann_file = kwargs.get('ann_file')
+        self._files: dict | None = None
         super().__init__(
             proposal_nums=(1, 10, 100),
             metric_items=[*PRECISIONS, *RECALLS],
@@ -53,49 +55,53 @@ class CocoAPARMetric(CocoMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the figures of (ground truth, prediction) pairs, by name."""
-        kinds, annotated = self.metrics, self._coco_api
-        if annotated is not None and lacks_masks(annotated):
-            self.metrics = self._switch_ground_truth(kinds)
-        figures = super().compute_metrics(results)
-        self.metrics = kinds
-        self._coco_api = annotated or self._coco_api
-        names = {
-            f'{kind}_{stock}': f'{kind}_{name}'
-            for kind in kinds
-            for stock, name in RECALLS.items()
-        }
-        return {names.get(key, key): figures[key] for key in figures}
+        """Compute the figures of (ground truth, prediction) pairs, by name.
 
-    def _switch_ground_truth(self, kinds: Sequence[str]) -> Iterator[str]:
-        """Yield each metric after setting the ground truth that it needs.
-
-        CocoMetric iterates over ``self.metrics``. This generator takes its
-        place, so that the result files are written once.
+        With ``classwise=True`` also ``bbox_CLASS_precision`` and
+        ``segm_CLASS_precision``, which CocoMetric gives one name.
         """
-        annotated = self._coco_api
-        for kind in kinds:
-            masks = kind == 'segm'
-            self._coco_api = ignore_unmasked(annotated) if masks else annotated
-            yield kind
+        if self.format_only:
+            return super().compute_metrics(results)
+        kinds, annotated, prefix = (
+            self.metrics,
+            self._coco_api,
+            self.outfile_prefix,
+        )
+        figures, self._files = {}, None
+        with TemporaryDirectory() as folder:
+            self.outfile_prefix = prefix or f'{folder}/results'
+            for kind in kinds:
+                self.metrics = [kind]
+                if annotated is not None:
+                    self._coco_api = completed(annotated, kind == 'segm')
+                for name, figure in super().compute_metrics(results).items():
+                    stock = name.removeprefix(f'{kind}_')
+                    figures[f'{kind}_{RECALLS.get(stock, stock)}'] = figure
+        self.metrics, self.outfile_prefix = kinds, prefix
+        self._coco_api = annotated or self._coco_api
+        return figures
+
+    def results2json(self, results: list, outfile_prefix: str) -> dict:
+        """Write the result files, once for all metrics."""
+        if self._files is None:
+            self._files = super().results2json(results, outfile_prefix)
+        return self._files
 
 
-def lacks_masks(annotated: COCO) -> bool:
-    """Tell whether an annotation has no segmentation."""
-    annotations = annotated.dataset.get('annotations', [])
-    return not all(a.get('segmentation') for a in annotations)
+def completed(annotated: COCO, masks: bool) -> COCO:
+    """Copy the ground truth with what COCO's evaluation needs.
 
-
-def ignore_unmasked(annotated: COCO) -> COCO:
-    """Copy the ground truth; turn each object without a segmentation into a
-    crowd that fills its box."""
-    masked = COCO()
-    masked.dataset = dict(annotated.dataset, annotations=[])
-    for annotation in annotated.dataset['annotations']:
-        if not annotation.get('segmentation'):
+    ``iscrowd`` is 0 where it is missing. If ``masks`` are evaluated, an object
+    without a segmentation becomes a crowd that fills its box.
+    """
+    complete = COCO()
+    complete.dataset = dict(annotated.dataset, annotations=[])
+    for annotation in annotated.dataset.get('annotations', []):
+        annotation = {'iscrowd': 0, **annotation}
+        if masks and not annotation.get('segmentation'):
             x, y, w, h = annotation['bbox']
             outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-            annotation = dict(annotation, segmentation=[outline], iscrowd=1)
-        masked.dataset['annotations'].append(annotation)
-    masked.createIndex()
-    return masked
+            annotation.update(segmentation=[outline], iscrowd=1)
+        complete.dataset['annotations'].append(annotation)
+    complete.createIndex()
+    return complete

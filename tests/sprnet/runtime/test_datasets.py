@@ -25,13 +25,12 @@ def dataset(folder, image=(), fields=(), **options):
         ann_file='coco.json',
         data_root=str(folder),
         data_prefix=dict(img='images/'),
-        metainfo=dict(classes=('cell',)),
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='PackDetInputs', meta_keys=('img_id',)),
         ],
-        **options,
+        **{'metainfo': dict(classes=('cell',)), **options},
     )
 
 
@@ -88,3 +87,23 @@ def test_masks_may_be_required(tmp_path):
 def test_names_the_image_of_a_broken_annotation(tmp_path):
     with pytest.raises(ValueError, match='coco.json, image 3: '):
         dataset(tmp_path, fields=dict(bbox=[1, 2]))
+
+
+@pytest.mark.parametrize(
+    'metainfo,words',
+    [
+        (dict(CLASSES=('cell',)), 'classes, in small letters'),
+        (dict(classes='cell'), 'as a list of names'),
+        (dict(classes=('cell', 'worm')), "categories of the JSON.*'cell'"),
+        (dict(classes=('worm',)), "categories of the JSON.*'cell'"),
+    ],
+)
+def test_classes_that_are_not_the_jsons_are_refused(metainfo, words, tmp_path):
+    with pytest.raises(ValueError, match=f'coco.json: .*{words}'):
+        dataset(tmp_path, metainfo=metainfo)
+
+
+def test_no_image_after_filtering_is_said(tmp_path):
+    filters = dict(filter_empty_gt=True, min_size=100)
+    with pytest.raises(ValueError, match="none of its 1 images.*'min_size'"):
+        dataset(tmp_path, filter_cfg=filters)

@@ -176,7 +176,7 @@ def test_no_detection_at_all(scene):
 
 def test_classwise_figures_keep_their_names(scene):
     figures = evaluate(*scene, metric='bbox', classwise=True)
-    assert {f'coco/{name}_precision' for name in CLASSES} < set(figures)
+    assert {f'coco/bbox_{name}_precision' for name in CLASSES} < set(figures)
 
 
 def test_objects_without_a_mask_count_for_boxes_only(tmp_path):
@@ -244,3 +244,31 @@ def test_configs_use_it(config):
         assert evaluator.type == 'CocoAPARMetric'
         assert evaluator.metric == ['bbox', 'segm']
         assert evaluator.ann_file.startswith(cfg.data_root)
+
+
+def test_per_class_figures_of_boxes_and_masks_have_names_of_their_own(scene):
+    file, detections = scene
+    figures = evaluate(
+        file, detections, metric=['bbox', 'segm'], classwise=True
+    )
+    for kind in ('bbox', 'segm'):
+        alone = evaluate(file, detections, metric=kind, classwise=True)
+        for name in CLASSES:
+            key = f'coco/{kind}_{name}_precision'
+            assert figures[key] == alone[key]
+
+
+def test_a_missing_iscrowd_is_0(scene, tmp_path):
+    file, detections = scene
+    data = json.loads(file.read_text())
+    for one in data['annotations']:
+        one['iscrowd'] = 0
+    zeros, without = tmp_path / 'zeros.json', tmp_path / 'without.json'
+    zeros.write_text(json.dumps(data))
+    for one in data['annotations']:
+        del one['iscrowd']
+    without.write_text(json.dumps(data))
+    kinds = ['bbox', 'segm']
+    assert evaluate(without, detections, metric=kinds) == evaluate(
+        zeros, detections, metric=kinds
+    )

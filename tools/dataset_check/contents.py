@@ -1,0 +1,135 @@
+"""Checks of what a JSON contains: copies, and whether enough is left."""
+
+from collections import Counter
+from os.path import abspath, basename
+from typing import Any
+
+from .faults import Fault, shown
+from .split import Record, Split
+
+
+def check_copies(
+    images: list[dict], annotations: list[dict], file: str
+) -> list[Fault]:
+    """Find images and objects that a merged JSON lists twice."""
+    names: dict[str, list] = {}
+    for image in images:
+        names.setdefault(image['file_name'], []).append(image['id'])
+    faults = [
+        Fault('image listed twice', f'{name} has the ids {ids}', file, ids[1])
+        for name, ids in names.items()
+        if len(set(map(str, ids))) > 1
+    ]
+    bases: dict[str, str] = {}
+    for name in names:
+        other = bases.setdefault(basename(name), name)
+        if other != name:
+            what = f'{name} has the name of {other} in another folder'
+            faults.append(Fault('same file name', what, file, names[name][0]))
+    seen = set()
+    for one in annotations:
+        key = repr(
+            [one.get(k) for k in ('image_id', 'category_id', 'bbox')]
+            + [one.get('segmentation')]
+        )
+        if key in seen:
+            what = f'its bbox {one["bbox"]} and mask stand there before'
+            faults.append(
+                Fault(
+                    'object listed twice',
+                    what,
+                    file,
+                    one['image_id'],
+                    one['id'],
+                )
+            )
+        seen.add(key)
+    return faults
+
+
+def is_usable(annotation: dict, image: dict) -> bool:
+    """Tell whether MMDetection trains an object, and COCO expects it."""
+    x, y, w, h = annotation['bbox']
+    inside_w = min(x + w, image['width']) - max(x, 0)
+    inside_h = min(y + h, image['height']) - max(y, 0)
+    return (
+        not annotation.get('iscrowd')
+        and not annotation.get('ignore')
+        and annotation['area'] > 0
+        and min(w, h) >= 1
+        and min(inside_w, inside_h) > 0
+    )
+
+
+def check_use(
+    records: list[Record], names: dict[Any, str], split: Split
+) -> list[Fault]:
+    """Check that enough data is left for training or evaluation.
+
+    Args:
+        records: The images with their annotations.
+        names: Names of the categories, by id.
+        split: How the config uses them.
+    """
+    file = split.ann_file
+    least = split.filter_cfg.get('min_size', 0)
+    small = [r for r in records if min_side(r.image) < least]
+    faults = [
+        Fault(
+            'small image',
+            f'{r.image["width"]} x {r.image["height"]} pixels',
+            r.image['file_name'],
+            r.image['id'],
+        )
+        for r in small
+    ]
+    kept = [r for r in records if min_side(r.image) >= least]
+    if split.filter_cfg.get('filter_empty_gt'):
+        kept = [r for r in kept if r.annotations]
+    if not kept:
+        what = f'none of its {len(records)} images can be used'
+        faults.append(Fault('no usable image', what, file))
+        return faults
+    usable = Counter(
+        names[one['category_id']]
+        for image, annotations in kept
+        for one in annotations
+        if is_usable(one, image)
+    )
+    faults += [
+        Fault(
+            'more objects than detections',
+            f'{number} objects, a test counts {split.max_detections}',
+            image['file_name'],
+            image['id'],
+        )
+        for image, annotations in kept
+        if (number := sum(is_usable(a, image) for a in annotations))
+        > split.max_detections
+        and split.metrics
+    ]
+    total = sum(len(r.annotations) for r in kept)
+    unused = [name for name in split.classes if not usable[name]]
+    what = (
+        f'of {total} objects none is left without crowds, empty boxes and '
+        'areas of 0'
+    )
+    if split.training and not usable:
+        faults.append(Fault('nothing to learn', what, file))
+    elif split.metrics and not usable:
+        faults.append(Fault('nothing to evaluate', what, file))
+    elif unused and (split.training or split.metrics):
+        what = ', '.join(map(shown, unused[:5])) + (
+            ', ...' if unused[5:] else ''
+        )
+        faults.append(Fault('class without objects', what, file))
+    faults += [
+        Fault('other evaluation file', f'the evaluator reads {other}', file)
+        for other in split.evaluated_files
+        if abspath(other) != abspath(file)
+    ]
+    return faults
+
+
+def min_side(image: dict) -> int:
+    return min(image['width'], image['height'])
