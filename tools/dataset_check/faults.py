@@ -254,12 +254,10 @@ NOTES = {
     ),
     'more objects than detections': (
         'AP and AR stay below 1 even with perfect detections',
-        'cut the image into tiles: COCO counts 100 detections, and testing '
-        'finds test_cfg.max_per_img',
+        'cut the image into tiles (COCO counts 100 detections per image)',
     ),
     'same file name': (
-        'test.py --show-dir and browse_dataset.py write one picture over the '
-        'other',
+        'test.py --show-dir and browse_dataset.py keep one picture of both',
         'give the images different names to see all of them',
     ),
     'ids of another type': ('they work as they are',),

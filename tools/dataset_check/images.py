@@ -1,4 +1,7 @@
-"""Checks of an image file and of its annotated objects."""
+"""Checks of an image file and of its annotated objects.
+
+What each kind of fault means, and its remedy, stand in faults.py.
+"""
 
 import io
 import os
