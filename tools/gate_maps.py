@@ -12,6 +12,7 @@ import sys
 
 import mmcv
 from common.cli import (
+    add_cfg_options,
     add_device,
     add_out_dir,
     existing,
@@ -30,6 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', type=existing)
     parser.add_argument('images', type=existing, nargs='+')
     add_device(parser)
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
@@ -37,7 +39,7 @@ def main() -> None:
     args = parse_args()
     with one_sentence():
         files, unreadable = readable(image_files(args.images))
-        config = load_config(args.config, {})
+        config = load_config(args.config, args.cfg_options)
         model = load_model(config, args.checkpoint, args.device)
         limits = find_gates(model)[0].limits
         args.out_dir.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,9 @@ import torch
 from shapes_data.scenes import CLASSES
 from torch import nn
 
+# A config option with which commands accept checkpoints of other models
+ANY_CHECKPOINT = 'default_hooks.checkpoint_match.refuse=False'
+
 
 def run_command(tool: ModuleType, *arguments: object) -> None:
     """Call a command's ``main`` with these arguments."""

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from shapes_data.scenes import CLASSES
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
 from support.in_process import (
+    ANY_CHECKPOINT,
     complaint,
     is_picture,
     run_command,
@@ -103,6 +104,7 @@ def test_draws_every_image_and_prints_recalls(
         *('--image-ids', 3, 1, '--score-thr', 0, '--out-dir', tmp_path),
         *('--cfg-options', f'data_root={shapes}'),
         *('model.test_cfg.score_thr=0.0', 'model.test_cfg.max_per_img=5'),
+        ANY_CHECKPOINT,
     )
     assert {f.name for f in tmp_path.iterdir()} == {'1.png', '3.png'}
     assert all(is_picture(file) for file in tmp_path.iterdir())
@@ -122,6 +124,6 @@ def test_wrong_input_ends_in_one_sentence(checkpoint, shapes, tmp_path):
         (retinanet, FPN_CONFIG, [], 'RetinaNet predicts no masks'),
     ):
         options += ['--out-dir', tmp_path, '--cfg-options']
-        options += [f'data_root={shapes}']
+        options += [f'data_root={shapes}', ANY_CHECKPOINT]
         models = config_a, checkpoint, config_b, checkpoint
         assert words in complaint(compare, *models, *options)

@@ -9,6 +9,7 @@ from common import gates
 from common.configs import load_config, load_model
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
 from support.in_process import (
+    ANY_CHECKPOINT,
     complaint,
     is_picture,
     run_command,
@@ -120,7 +121,11 @@ def test_wrong_input_ends_in_one_sentence(checkpoint, shapes, tmp_path):
     namesake.write_bytes(image.read_bytes())
     fpn_config = CONFIGS / 'sprnet_r18_fpn_shapes.py'
     for arguments, words in (
-        ([fpn_config, checkpoint, image], 'FPN has no gates'),
+        (
+            [fpn_config, checkpoint, image, '--cfg-options', ANY_CHECKPOINT],
+            'FPN has no gates',
+        ),
+        ([fpn_config, checkpoint, image], 'has besides neck.gates.0'),
         (['no.py', checkpoint, image], 'no.py does not exist'),
         ([image, checkpoint, image], 'Only py/yml/yaml/json'),
         ([SHAPES_CONFIG, image, image], 'checkpoint was refused'),

@@ -9,7 +9,12 @@ import torch
 from mask_errors import match, predict, shapes_and_frames
 from mmengine.structures import InstanceData
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
-from support.in_process import complaint, run_command, save_checkpoint
+from support.in_process import (
+    ANY_CHECKPOINT,
+    complaint,
+    run_command,
+    save_checkpoint,
+)
 
 from projects.sprnet import SPRHead
 from projects.sprnet.pasting import paste_masks
@@ -109,5 +114,7 @@ def test_prints_a_row_for_each_way(checkpoint, shapes, capsys):
 
 def test_a_model_without_an_spr_head_ends_in_one_sentence(checkpoint):
     retinanet = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
-    sentence = complaint(mask_errors, retinanet, checkpoint)
+    sentence = complaint(
+        mask_errors, retinanet, checkpoint, '--cfg-options', ANY_CHECKPOINT
+    )
     assert 'RetinaNet has no mask head of type SPRHead' in sentence

@@ -23,7 +23,9 @@ def head_and_sample(**options):
         **{f'mask_head.sampler.{k}': v for k, v in options.items()}
     ).mask_head
     image = sample(
-        [(10, 20, 60, 90), (80, 70, 127, 127), (3, 3, 9, 9)], [0] * 3
+        [(10, 20, 60, 90), (80, 70, 127, 127), (3, 3, 9, 9)],
+        [0] * 3,
+        (120, 128),
     )
     image.set_metainfo(
         dict(
