@@ -113,6 +113,12 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             f'write metainfo=dict(classes=({classes!r},))'
         )
     transforms = {t['type']: t for t in dataset.get('pipeline', [])}
+    masks = any(t.get('with_mask') for t in transforms.values())
+    if name == 'train' and config.model.get('mask_head') and not masks:
+        raise ValueError(
+            'train_dataloader.dataset.pipeline loads no masks for '
+            'model.mask_head; give its LoadAnnotations with_mask=True'
+        )
     load = transforms.get('LoadImageFromFile', {})
     metrics = [] if name == 'train' else evaluators(config, name)
     return Split(
@@ -127,7 +133,7 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             and not {'rpn_head', 'semantic_head'} & set(key.split('.'))
         },
         training=name == 'train',
-        masks=any(t.get('with_mask') for t in transforms.values()),
+        masks=masks,
         masks_optional=masks_optional(config, built, metrics),
         metrics=[kind for m in metrics for kind in as_list(m.metric)],
         evaluated_files=[m.ann_file for m in metrics if m.get('ann_file')],

@@ -556,3 +556,9 @@ def test_faults_of_the_config(shapes, command):
 def test_configs_that_cannot_be_checked(option, words, shapes, command):
     _, error = command(shapes, options=[option])
     assert words in error
+
+
+def test_a_pipeline_without_masks_is_named(shapes, command):
+    option = 'train_dataloader.dataset.pipeline.1.with_mask=False'
+    _, error = command(shapes, options=[option])
+    assert 'train_dataloader.dataset.pipeline loads no masks' in error

@@ -284,3 +284,30 @@ def test_bad_drawings_are_left_out_and_listed(monkeypatch, tmp_path):
     assert len(lines) == len(expected)
     for line, (name, words) in zip(lines, expected.items()):
         assert line.startswith(f'{folder / name}.json: {words}'), line
+
+
+def test_labels_as_people_write_them(monkeypatch, tmp_path, capsys):
+    square, other = [[5, 5], [45, 30]], [[50, 40], [90, 70]]
+    folder = tmp_path / 'drawn'
+    drawing(
+        folder,
+        'a',
+        [shape('cell', square, 'rectangle'), shape(7, other, 'rectangle')],
+    )
+    drawing(
+        folder,
+        'b',
+        [
+            shape('Cell ', square, 'rectangle'),
+            shape('__ignore__', other, 'rectangle'),
+        ],
+    )
+    (folder / 'copy.json').write_text((folder / 'a.json').read_text())
+    coco, message = convert(monkeypatch, folder)
+    names = [c['name'] for c in coco.dataset['categories']]
+    assert names == ['7', 'Cell ', 'cell']
+    assert len(coco.imgs) == 2 and len(coco.anns) == 3
+    assert f'copy.json: its image has another JSON, {folder}' in message
+    printed = capsys.readouterr().out
+    assert "class 1: '7', 1 objects" in printed
+    assert "'Cell ', 'cell' may mean the same" in printed
