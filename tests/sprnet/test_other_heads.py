@@ -87,30 +87,24 @@ def test_a_pixel_is_the_one_that_scored_the_detection(pair, images):
             torch.testing.assert_close(score, expected)
 
 
-ADDED = """
-_base_ = ['mmdet::{stock}', '{configs}/_base_/add_spr.py']
-model = dict(
-    type='SPRNet',
-    mask_head=dict(
-        anchor_generator=dict(_base_.paper_anchors, strides=[8, 16, 32]),
-        **_base_.spr_head,
-    ),
-)
-train_dataloader = _base_.with_masks
-val_dataloader = _base_.checked_data
-test_dataloader = val_dataloader
-val_evaluator = _base_.boxes_and_masks
-test_evaluator = val_evaluator
-custom_imports = _base_.spr_imports
-default_hooks = _base_.spr_hooks
-tta_model = _base_.spr_tta
-"""
+ATSS = CONFIGS / 'other_heads' / 'sprnet_atss_r50_fpn_1x_coco.py'
 
 
 def added(folder, stock):
-    """A config of MMDetection that inherits add_spr.py."""
+    """A config of MMDetection that takes over add_spr.py, as ATSS's does."""
+    text = ATSS.read_text()
+    for old, new in (
+        ('atss/atss_r50_fpn_1x_coco.py', stock),
+        ('../_base_', f'{CONFIGS}/_base_'),
+        (
+            '=_base_.paper_anchors',
+            '=dict(_base_.paper_anchors, strides=[8, 16, 32])',
+        ),
+    ):
+        assert old in text
+        text = text.replace(old, new)
     path = folder / 'own.py'
-    path.write_text(ADDED.format(stock=stock, configs=CONFIGS))
+    path.write_text(text)
     return Config.fromfile(path)
 
 

@@ -118,23 +118,18 @@ def refuse_mismatch(
 ) -> None:
     """Refuse a checkpoint of another config, as CheckpointMatchHook does.
 
+    The config has gone through :func:`ensure_test_set`.
+
     Raises:
         ValueError: Names the file and what differs.
     """
     hook = config.get('default_hooks', {}).get('checkpoint_match') or {}
     if hook.get('refuse', True):
         loaded = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
-        check_match(model, loaded, class_names(config), str(checkpoint))
-
-
-def class_names(config: Config) -> list[str] | None:
-    """Names of a config's classes; None if it has no data set."""
-    for name in ('test', 'val', 'train'):
-        loader = config.get(f'{name}_dataloader')
-        for dataset in unwrap(loader.dataset) if loader else ():
-            built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
-            return list(built.metainfo['classes'])
-    return None
+        dataset = config.test_dataloader.dataset
+        built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
+        classes = list(built.metainfo['classes'])
+        check_match(model, loaded, classes, str(checkpoint))
 
 
 def unwrap(dataset: dict) -> Iterator[dict]:

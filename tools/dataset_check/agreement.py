@@ -26,12 +26,13 @@ def check_agreement(
     truth, area = coco_mask.toBbox(rle), float(coco_mask.area(rle))
     box = np.array(annotation['bbox'], float)
     findings = []
-    form = guess_form(box, truth, height, width)
-    # A box without area is a fault of its own.
-    if not agree(box, truth, height, width) and (form or min(box[2:]) >= 1):
-        hint = f'; it fits as {form}' if form else ''
-        what = f'bbox {box.tolist()}, its mask lies in {truth.tolist()}{hint}'
-        findings.append(('box of another mask', what))
+    if not agree(box, truth, height, width):
+        form = guess_form(box, truth, height, width)
+        if form or min(box[2:]) >= 1:  # no area is a fault of its own
+            hint = f'; it fits as {form}' if form else ''
+            place = f'its mask lies in {truth.tolist()}{hint}'
+            what = f'bbox {box.tolist()}, {place}'
+            findings.append(('box of another mask', what))
     given, outer = annotation['area'], box[2] * box[3]
     if 0 < given < math.inf and not (
         alike(given, area) or alike(given, outer)
@@ -47,8 +48,7 @@ def encode(segmentation: list | dict, height: int, width: int) -> dict:
         if isinstance(segmentation['counts'], str):
             return segmentation
         return coco_mask.frPyObjects(segmentation, height, width)
-    drawn = [p for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
-    return coco_mask.merge(coco_mask.frPyObjects(drawn, height, width))
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
 
 
 def agree(box: np.ndarray, truth: np.ndarray, height: int, width: int) -> bool:

@@ -61,6 +61,38 @@ def is_usable(annotation: dict, image: dict) -> bool:
     )
 
 
+def check_usable(
+    records: list[Record], names: dict[Any, str], split: Split
+) -> list[Fault]:
+    """Check which objects can be learnt or measured; see check_use."""
+    file, faults = split.ann_file, []
+    per_class: Counter[str] = Counter()
+    for image, annotations in records:
+        usable = [one for one in annotations if is_usable(one, image)]
+        per_class.update(names[one['category_id']] for one in usable)
+        if split.metrics and len(usable) > split.max_detections:
+            what = (
+                f'{len(usable)} objects, a test counts {split.max_detections}'
+            )
+            place = image['file_name'], image['id']
+            faults.append(Fault('more objects than detections', what, *place))
+    unused = [name for name in split.classes if not per_class[name]]
+    total = sum(len(annotations) for _, annotations in records)
+    what = (
+        f'of {total} objects none is left without crowds, empty boxes and '
+        'areas of 0'
+    )
+    if split.training and not per_class:
+        faults.append(Fault('nothing to learn', what, file))
+    elif split.metrics and not per_class:
+        faults.append(Fault('nothing to evaluate', what, file))
+    elif unused and (split.training or split.metrics):
+        more = ', ...' if unused[5:] else ''
+        what = ', '.join(map(shown, unused[:5])) + more
+        faults.append(Fault('class without objects', what, file))
+    return faults
+
+
 def check_use(
     records: list[Record], names: dict[Any, str], split: Split
 ) -> list[Fault]:
@@ -90,39 +122,7 @@ def check_use(
         what = f'none of its {len(records)} images can be used'
         faults.append(Fault('no usable image', what, file))
         return faults
-    usable = Counter(
-        names[one['category_id']]
-        for image, annotations in kept
-        for one in annotations
-        if is_usable(one, image)
-    )
-    faults += [
-        Fault(
-            'more objects than detections',
-            f'{number} objects, a test counts {split.max_detections}',
-            image['file_name'],
-            image['id'],
-        )
-        for image, annotations in kept
-        if (number := sum(is_usable(a, image) for a in annotations))
-        > split.max_detections
-        and split.metrics
-    ]
-    total = sum(len(r.annotations) for r in kept)
-    unused = [name for name in split.classes if not usable[name]]
-    what = (
-        f'of {total} objects none is left without crowds, empty boxes and '
-        'areas of 0'
-    )
-    if split.training and not usable:
-        faults.append(Fault('nothing to learn', what, file))
-    elif split.metrics and not usable:
-        faults.append(Fault('nothing to evaluate', what, file))
-    elif unused and (split.training or split.metrics):
-        what = ', '.join(map(shown, unused[:5])) + (
-            ', ...' if unused[5:] else ''
-        )
-        faults.append(Fault('class without objects', what, file))
+    faults += check_usable(kept, names, split)
     faults += [
         Fault('other evaluation file', f'the evaluator reads {other}', file)
         for other in split.evaluated_files

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import mmcv
 import numpy as np
 import torch
+from common.configs import find_spr_head
 from common.gates import Merge, merges_of, recorded
 from common.images import ground_truth
 from mmdet.structures.bbox import HorizontalBoxes
@@ -17,7 +18,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from projects.sprnet import OverlapPixelSampler, SPRHead
+from projects.sprnet import OverlapPixelSampler
 from projects.sprnet.detections import (
     candidate_pixels,
     predict_boxes_and_pixels,
@@ -59,11 +60,7 @@ def check_supported(model: nn.Module) -> None:
         ValueError: It has no ``SPRHead``, or its class scores are not sigmoids
             of its logits.
     """
-    if not isinstance(getattr(model, 'mask_head', None), SPRHead):
-        raise ValueError(
-            f'{type(model).__name__} has no mask head of type SPRHead, so its '
-            'pixels predict no masks; give the config of an SPRNet'
-        )
+    find_spr_head(model)
     head = model.bbox_head
     if not getattr(head, 'use_sigmoid_cls', True) or getattr(
         head.loss_cls, 'custom_cls_channels', False

@@ -89,14 +89,21 @@ class CocoAPARMetric(CocoMetric):
 
 
 def completed(annotated: COCO, masks: bool) -> COCO:
-    """Copy the ground truth with what COCO's evaluation needs.
+    """Return the ground truth with what COCO's evaluation needs.
 
+    It is a copy only if something is missing.
     ``iscrowd`` is 0 where it is missing. If ``masks`` are evaluated, an object
     without a segmentation becomes a crowd that fills its box.
     """
+    annotations = annotated.dataset.get('annotations', [])
+    if all(
+        'iscrowd' in one and (one.get('segmentation') or not masks)
+        for one in annotations
+    ):
+        return annotated
     complete = COCO()
     complete.dataset = dict(annotated.dataset, annotations=[])
-    for annotation in annotated.dataset.get('annotations', []):
+    for annotation in annotations:
         annotation = {'iscrowd': 0, **annotation}
         if masks and not annotation.get('segmentation'):
             x, y, w, h = annotation['bbox']

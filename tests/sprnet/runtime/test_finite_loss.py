@@ -52,7 +52,8 @@ def test_stops_watching_after_training(tmp_path):
     runner.train()
     runner.model.weight.data.fill_(torch.nan)
     for batch in runner.train_dataloader:
-        runner.model.train_step(batch, runner.optim_wrapper)
+        losses = runner.model.train_step(batch, runner.optim_wrapper)
+        assert losses['loss'].isnan()
 
 
 def run_rank(rank, folder):
