@@ -1,5 +1,6 @@
-# make demo | make test | make soak | make lint | make setup
+# make hello | make demo | make test | make soak | make lint | make setup
 #
+#   OPS=all                         compile all of mmcv's operators, and for CUDA
 #   STACK=onedl                     use the maintained forks of OpenMMLab's stack
 #   PYTHON=/path/to/python          make the virtual environment with this Python
 #   VENV=                           (empty) make none and use PYTHON as it is
@@ -8,6 +9,7 @@
 
 PYTHON ?= python3
 STACK ?= stock
+OPS ?=
 TESTS ?= tests
 WORKERS ?= 2
 
@@ -23,10 +25,13 @@ endif
 
 RUN := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
 
-.PHONY: setup demo test soak lint
+.PHONY: setup hello demo test soak lint
 
 setup:
-	@$(if $(VENV),tools/setup.sh "$(PYTHON)" "$(VENV)" $(REQUIREMENTS),true)
+	@$(if $(VENV),tools/setup.sh "$(PYTHON)" "$(VENV)" $(REQUIREMENTS) $(OPS),true)
+
+hello: setup
+	@"$(RUN)" tools/hello.py
 
 demo: setup
 	@"$(RUN)" tools/demo.py

@@ -36,7 +36,6 @@ import warnings
 from datetime import date
 from pathlib import Path
 
-import torch
 from common.cli import (
     add_device,
     add_out_dir,
@@ -44,6 +43,8 @@ from common.cli import (
     one_sentence,
     parser_of,
 )
+
+import torch
 from speed.machine import machine
 from speed.parts import Parts
 from speed.report import chart, page

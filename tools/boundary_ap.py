@@ -15,7 +15,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 from common.cli import (
     existing,
     one_sentence,
@@ -23,6 +22,8 @@ from common.cli import (
     parser_of,
     require,
 )
+
+import numpy as np
 
 with optional_packages() as MISSING:
     from faster_coco_eval import COCO, COCOeval_faster

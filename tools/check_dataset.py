@@ -13,7 +13,6 @@ masks at once, by kind: what MMDetection does about them, and the remedy.
 """
 
 import argparse
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,8 @@ from common.cli import (
     parser_of,
 )
 from common.configs import leaves, load_config, unwrap
+from common.threads import available_cpus
+
 from dataset_check.annotations import check_json, read
 from dataset_check.faults import Fault, count, report
 from dataset_check.images import check_record
@@ -62,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--processes',
         type=at_least_one,
-        default=os.cpu_count(),
+        default=available_cpus(),
         help='how many processes check images (one per CPU)',
     )
     add_cfg_options(parser)

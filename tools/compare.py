@@ -14,9 +14,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmcv
-import numpy as np
-import torch.nn.functional as F
 from common.cli import (
     add_cfg_options,
     add_device,
@@ -29,6 +26,10 @@ from common.cli import (
 )
 from common.configs import load_config, load_model
 from common.images import ground_truth, select
+
+import mmcv
+import numpy as np
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from mmdet.apis import inference_detector
 from mmdet.registry import DATASETS

@@ -10,24 +10,15 @@ stopped training from its last epoch.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from common import ROOT
 from common.cli import parser_of
 from common.demo_model import BOX_CONFIG, CONFIG
+from common.steps import run
 
 COCO_CONFIG = 'configs/sprnet/sprnet_r50_gfpn_1x_coco.py'
-
-
-def run(*command: object) -> None:
-    """Print and run a command of this repository."""
-    words = [os.path.relpath(sys.executable), *map(str, command)]
-    print('\n$', *words, flush=True)
-    done = subprocess.run([sys.executable, *words[1:]])
-    if done.returncode:
-        sys.exit(f'demo.py: stopped because {command[0]} failed')
 
 
 def train(config: str, folder: Path, *options: object) -> Path:

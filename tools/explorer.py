@@ -28,6 +28,7 @@ from common.cli import (
 from common.configs import load_config, load_model
 from common.demo_model import add_model_arguments, default_to_demo
 from common.images import select
+
 from explore.view import check_supported
 from mmdet.registry import DATASETS
 

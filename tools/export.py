@@ -21,10 +21,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import cv2
-import mmcv
-import numpy as np
-import torch
 from common.cli import (
     add_cfg_options,
     at_least_one,
@@ -37,6 +33,11 @@ from common.cli import (
 from common.configs import load_config, load_model
 from common.demo_model import add_model_arguments, default_to_demo
 from common.images import image_files, readable, select
+
+import cv2
+import mmcv
+import numpy as np
+import torch
 from mmdet.apis import inference_detector
 from mmdet.registry import DATASETS
 from mmdet.utils import get_test_pipeline_cfg

@@ -10,7 +10,6 @@ eq. 2), averaged over channels.
 import argparse
 import sys
 
-import mmcv
 from common.cli import (
     add_cfg_options,
     add_device,
@@ -22,6 +21,8 @@ from common.cli import (
 from common.configs import load_config, load_model
 from common.gates import draw, find_gates, score_maps
 from common.images import image_files, readable
+
+import mmcv
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from common.cli import (
     parser_of,
 )
 from common.configs import load_config
+
 from mmengine.config import Config
 from mmengine.runner import Runner
 

@@ -26,9 +26,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from common.cli import existing, parser_of
+
 import mmcv
 import numpy as np
-from common.cli import existing, parser_of
 from pycocotools import mask as coco_mask
 from rich.progress import track
 

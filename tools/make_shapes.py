@@ -14,9 +14,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from common.cli import parser_of
+
 import cv2
 import numpy as np
-from common.cli import parser_of
 from pycocotools import mask as coco_mask
 from rich.progress import track
 from shapes_data.scenes import CLASSES, Instance, draw_scene

@@ -17,7 +17,6 @@ at least 0.5, keeps its predicted mask.
 
 import argparse
 
-import torch
 from common.cli import (
     add_cfg_options,
     add_device,
@@ -26,6 +25,8 @@ from common.cli import (
     parser_of,
 )
 from common.configs import find_spr_head, load_config, load_model
+
+import torch
 from mmdet.registry import METRICS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_overlaps

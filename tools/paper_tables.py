@@ -25,6 +25,7 @@ from pathlib import Path
 
 from common import ROOT
 from common.cli import at_least_one, existing, one_sentence, parser_of
+
 from tables.definitions import Table, configs_of, load_tables
 from tables.markdown import markdown
 from tables.results import Run, collect, save

@@ -16,9 +16,6 @@ import argparse
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import mmcv
-import numpy as np
-import torch
 from common.cli import (
     add_cfg_options,
     add_out_dir,
@@ -30,6 +27,10 @@ from common.cli import (
 )
 from common.configs import find_spr_head, load_config
 from common.images import select
+
+import mmcv
+import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from mmdet.registry import DATASETS, MODELS

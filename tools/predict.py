@@ -25,9 +25,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import mmcv
-import mmengine
-import numpy as np
 from common.cli import (
     add_cfg_options,
     add_device,
@@ -39,6 +36,10 @@ from common.cli import (
     score,
 )
 from common.configs import ensure_test_set, load_config, refuse_mismatch
+
+import mmcv
+import mmengine
+import numpy as np
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from prediction.coco_results import CocoResults

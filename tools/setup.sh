@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Make a virtual environment with the packages of a requirements file:
-#   tools/setup.sh PYTHON VENV REQUIREMENTS
-# A second run has nothing to do; an interrupted one continues.
+#   tools/setup.sh PYTHON VENV REQUIREMENTS [OPS]
+# OPS=core compiles the operators of mmcv that SPRNet needs, for the CPU; OPS=all
+# compiles all, and those for CUDA. The default is all where there is a CUDA
+# toolkit. A second run has nothing to do; an interrupted one continues.
 set -eu
 
-python=$1 venv=$2 requirements=$3
+python=$1 venv=$2 requirements=$3 ops=${4:-}
 log=$venv/setup.log
 
 fail() {
@@ -14,7 +16,16 @@ fail() {
 
 stamp=$venv/.ready
 wanted=$(cat requirements-build.txt requirements-tools.txt "$requirements" | cksum)
-[ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
+case "$(cat "$stamp" 2>/dev/null)" in
+"$wanted all") exit 0 ;;
+"$wanted core") [ "$ops" = all ] || exit 0 ;;
+esac
+toolkit=$(command -v nvcc || ls "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 2>/dev/null || true)
+[ -n "$ops" ] || ops=$([ -n "$toolkit" ] && echo all || echo core)
+case "$ops" in
+core | all) ;;
+*) fail "OPS=$ops is neither \"core\" nor \"all\"" ;;
+esac
 
 # Check first what would otherwise fail after minutes with a page of errors.
 command -v "$python" >/dev/null ||
@@ -50,18 +61,16 @@ step() { # step DESCRIPTION COMMAND...: log the command's output, show progress
         sleep 1
     done
     trap - EXIT
-    if wait $job; then
-        [ -t 1 ] && echo
-        return 0
-    fi
-    echo
-    return 1
+    local failed=0
+    wait $job || failed=1
+    [ -t 1 ] && echo || echo "  $what took $((SECONDS - started))s"
+    return $failed
 }
 
 pip() {
     # Empty the log, so that explain() finds only the errors of this step.
     : >"$log"
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install "$@"
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip "$@"
 }
 
 explain() { # explain DEFAULT: fail with the cause that the log shows, or DEFAULT
@@ -78,23 +87,45 @@ explain() { # explain DEFAULT: fail with the cause that the log shows, or DEFAUL
 echo "setup: making $venv from $requirements, once"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
     fail "$python could not make a virtual environment in $venv"
-step "torch and build tools" pip -r requirements-build.txt ||
+step "torch and build tools" pip install -r requirements-build.txt ||
     explain "torch could not be installed"
 
-if ! "$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null; then
-    echo "setup: mmcv is compiled against the installed torch, once: about 15 minutes
-  on 2 cores"
-fi
 MAX_JOBS=${MAX_JOBS:-$("$venv/bin/python" -c 'import os, psutil
 print(max(1, min(os.cpu_count(), psutil.virtual_memory().total // 2**31)))')}
 export MAX_JOBS MMCV_WITH_OPS=1 CFLAGS="${CFLAGS:--g0}"
 hint=
 [ "$requirements" = requirements.txt ] &&
     hint="; with a new compiler or CUDA, try the maintained forks: STACK=onedl"
+
+mmcv=$(grep -E '^(onedl-)?mmcv==' "$requirements")
+installed() { # installed MODULE: the pinned mmcv is there and loads MODULE
+    "$venv/bin/python" -c "import importlib.metadata, $1
+assert importlib.metadata.version('${mmcv%==*}') == '${mmcv#*==}'" 2>/dev/null
+}
+core_ops() {
+    local source=$venv/mmcv
+    rm -rf "$source" && mkdir "$source" &&
+        pip download --no-deps --no-build-isolation --no-binary :all: \
+            -d "$source" "$mmcv" &&
+        tar xzf "$source"/*.tar.gz -C "$source" --strip-components 1 &&
+        "$venv/bin/python" tools/setup_core_ops.py "$source" &&
+        CUDA_VISIBLE_DEVICES='' pip install -v --no-deps --no-build-isolation "$source" &&
+        rm -r "$source"
+}
+if ! installed mmcv.ops || { [ "$ops" = all ] && installed mmcv._core_ext; }; then
+    pip uninstall -y "${mmcv%==*}" >>"$log" 2>&1
+    if [ "$ops" = core ]; then
+        echo "setup: mmcv's operators that SPRNet needs are compiled, for the CPU; make
+  setup OPS=all compiles all of them, and for CUDA"
+        step "mmcv" core_ops || explain "mmcv could not be installed$hint"
+    else
+        echo "setup: mmcv is compiled with all operators: about 15 minutes on 2 cores"
+    fi
+fi
 step "mmcv, mmengine, mmdet" \
-    pip -v --no-build-isolation -r "$requirements" ||
+    pip install -v --no-build-isolation -r "$requirements" ||
     explain "mmcv, mmengine or mmdet could not be installed$hint"
 "$venv/bin/python" -c 'import mmcv.ops, mmdet' >>"$log" 2>&1 ||
     fail "mmcv is installed but does not load$hint (log: $log)"
-echo "$wanted" >"$stamp"
+echo "$wanted $ops" >"$stamp"
 echo "setup: done in $((SECONDS / 60)) min $((SECONDS % 60)) s"

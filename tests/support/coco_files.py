@@ -3,10 +3,11 @@
 import functools
 import json
 
+from common.configs import load_config
+
 import cv2
 import numpy as np
 from check_dataset import check, splits_of
-from common.configs import load_config
 from mmdet.registry import DATASETS
 from shapes_data.scenes import CLASSES
 from support.helpers import SHAPES_CONFIG

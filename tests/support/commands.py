@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common.mmdet_scripts import run_script
+
 import pytest
 import torch
-from common.mmdet_scripts import run_script
 
 from .helpers import ROOT, SHAPES_CONFIG
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'tests')]
 
 from common.mmdet_scripts import run_script  # noqa: E402
+
 from support.dying import die_at  # noqa: E402
 
 if __name__ == '__main__':

@@ -1,11 +1,12 @@
 """tools/compare.py: its recall, its pictures; ground truth of data sets."""
 
+from common.configs import load_config
+from common.images import ground_truth
+
 import compare
 import numpy as np
 import pytest
 import torch
-from common.configs import load_config
-from common.images import ground_truth
 from mmdet.registry import DATASETS
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData

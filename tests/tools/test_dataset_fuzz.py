@@ -5,10 +5,11 @@ import copy
 import json
 from contextlib import suppress
 
+from common.configs import leaves
+
 import cv2
 import numpy as np
 import pytest
-from common.configs import leaves
 from dataset_check.faults import count, report
 from dataset_check.objects import check_mask, decode_counts
 from hypothesis import given, settings

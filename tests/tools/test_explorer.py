@@ -19,9 +19,10 @@ from support.helpers import (
 
 pytest.importorskip('gradio', reason='the explorer needs Gradio')
 
+from common import demo_model
+
 import explorer
 import gradio as gr
-from common import demo_model
 from explore.images import read_image
 from explore.pixel import nearest_pixels, predict_pixels, training_at
 from explore.view import (

@@ -39,12 +39,13 @@ from projects.sprnet.pasting import paste_masks
 for package in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(package)
 
+from common import demo_model  # noqa: E402
+from common.configs import load_config, load_model  # noqa: E402
+
 import export  # noqa: E402
 import onnx_client  # noqa: E402
 import onnx_export.graph  # noqa: E402
 import onnxruntime  # noqa: E402
-from common import demo_model  # noqa: E402
-from common.configs import load_config, load_model  # noqa: E402
 from onnx_export.compare import difference  # noqa: E402
 from onnx_export.detector import (  # noqa: E402
     TraceableSPRNet,

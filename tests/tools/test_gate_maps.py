@@ -1,12 +1,13 @@
 """tools/gate_maps.py: its scores, their colours, its pictures."""
 
+from common import gates
+from common.configs import load_config, load_model
+
 import gate_maps
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from common import gates
-from common.configs import load_config, load_model
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model
 from support.in_process import (
     ANY_CHECKPOINT,

@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from common import steps
+from common.mmdet_scripts import run_script
+
 import compare
 import demo
 import explorer
@@ -16,7 +19,6 @@ import mask_errors
 import predict
 import pytest
 import torch
-from common.mmdet_scripts import run_script
 from support.helpers import SHAPES_CONFIG, build_model
 
 train, test = (
@@ -106,7 +108,7 @@ def test_refused_in_the_demo(folder, shapes, monkeypatch):
             messages.append(call(monkeypatch, train, *command[2:]))
         return SimpleNamespace(returncode=len(messages))
 
-    monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=run))
+    monkeypatch.setattr(steps, 'subprocess', SimpleNamespace(run=run))
     end = call(monkeypatch, demo, '--data', shapes, '--work-dir', folder)
     assert end == 'demo.py: stopped because tools/train.py failed'
     assert messages[0].startswith('train.py: the checkpoint was refused')

@@ -8,12 +8,13 @@ import sys
 import time
 import types
 
+from common.mmdet_scripts import SCRIPTS
+
 import cv2
 import mmdet_tool
 import mmengine
 import pytest
 import torch
-from common.mmdet_scripts import SCRIPTS
 from mmengine.logging import HistoryBuffer
 from shapes_data.scenes import CLASSES
 from support.commands import run_here, small

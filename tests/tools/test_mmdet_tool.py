@@ -6,9 +6,6 @@ import subprocess
 import sys
 import time
 
-import predict
-import pytest
-import torch
 from common.cli import OptionAction, add_cfg_options, parser_of
 from common.mmdet_scripts import (
     data_options,
@@ -17,6 +14,10 @@ from common.mmdet_scripts import (
     with_options,
     worker_options,
 )
+
+import predict
+import pytest
+import torch
 from mmengine.config import Config
 from support.commands import (
     coco_figures,

@@ -5,14 +5,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 from support.helpers import ROOT
 
+from tools.setup_core_ops import FRONT, OPERATORS, reduce_operators
 
-def setup(python, venv, requirements='requirements.txt', **environment):
+
+def setup(python, venv, requirements='requirements.txt', *ops, **environment):
+    command = [ROOT / 'tools' / 'setup.sh', python, venv, requirements, *ops]
     return subprocess.run(
-        [ROOT / 'tools' / 'setup.sh', str(python), str(venv), requirements],
+        list(map(str, command)),
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
@@ -28,20 +32,57 @@ def script(path, *lines):
     return path
 
 
-def test_a_second_run_does_nothing(tmp_path):
-    wanted = subprocess.run(
-        'cat requirements-build.txt requirements-tools.txt requirements.txt '
-        '| cksum',
-        shell=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout
-    (tmp_path / '.ready').write_text(wanted)
-    done = setup('no-such-python', tmp_path)
+def wanted(requirements='requirements.txt'):
+    files = f'requirements-build.txt requirements-tools.txt {requirements}'
+    command = ['sh', '-c', f'cat {files} | cksum']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def fake_python(venv, *cases):
+    """A Python of an environment whose pip does what ``cases`` say."""
+    return script(
+        venv / 'bin' / 'python',
+        f'echo "$*" >>{shlex.quote(str(venv / "calls"))}',
+        'case "$*" in',
+        *cases,
+        '  *psutil*) echo 2;;',
+        'esac',
+    )
+
+
+@pytest.mark.parametrize(
+    'had,asked', [('core', ''), ('all', ''), ('all', 'core'), ('all', 'all')]
+)
+def test_a_second_run_does_nothing(tmp_path, had, asked):
+    (tmp_path / '.ready').write_text(f'{wanted()} {had}\n')
+    done = setup('no-such-python', tmp_path, 'requirements.txt', asked)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
-    other = setup('no-such-python', tmp_path, 'requirements-onedl.txt')
+    other = setup('no-such-python', tmp_path, 'requirements-onedl.txt', asked)
     assert other.returncode == 1
+
+
+def test_all_operators_replace_some(tmp_path):
+    fake_python(tmp_path)
+    (tmp_path / '.ready').write_text(f'{wanted()} core\n')
+    done = setup(sys.executable, tmp_path, 'requirements.txt', 'all')
+    assert 'compiled with all operators' in done.stdout
+    assert 'pip uninstall -y mmcv' in (tmp_path / 'calls').read_text()
+    assert (tmp_path / '.ready').read_text() == f'{wanted()} all\n'
+
+
+def test_a_cuda_toolkit_means_all_operators(tmp_path):
+    fake_python(tmp_path / 'venv', '  *"import importlib"*) exit 1;;')
+    script(tmp_path / 'bin' / 'nvcc')
+    path = f'{tmp_path / "bin"}:{os.environ["PATH"]}'
+    done = setup(sys.executable, tmp_path / 'venv', PATH=path)
+    assert 'compiled with all operators' in done.stdout
+    assert done.returncode == 0, done.stderr
+
+
+def test_unknown_operators_are_named(tmp_path):
+    done = setup(sys.executable, tmp_path, 'requirements.txt', 'some')
+    assert done.stderr == 'setup: OPS=some is neither "core" nor "all"\n'
 
 
 @pytest.mark.parametrize(
@@ -76,43 +117,44 @@ def test_an_unusable_python_is_named(tmp_path, refused, sentence):
 
 
 @pytest.mark.parametrize(
-    'message,requirements,sentence',
+    'message,requirements,ops,sentence',
     [
         (
             'OSError: [Errno 28] No space left on device',
             'requirements.txt',
+            'core',
             'the disk is full',
         ),
         (
             'NewConnectionError: Failed to establish a new connection',
             'requirements.txt',
+            'core',
             'could not reach the package index',
         ),
         (
             'ERROR: No matching distribution found for torch',
             'requirements.txt',
+            'all',
             'No matching distribution found for torch',
         ),
-        ('error: nvcc', 'requirements.txt', 'STACK=onedl'),
-        ('error: nvcc', 'requirements-onedl.txt', 'not be installed (log'),
+        ('error: nvcc', 'requirements.txt', 'all', 'STACK=onedl'),
+        ('error: g++', 'requirements.txt', 'core', 'STACK=onedl'),
+        ('error: g++', 'requirements-onedl.txt', 'core', 'be installed (log'),
     ],
 )
 def test_a_failed_installation_is_explained(
-    tmp_path, message, requirements, sentence
+    tmp_path, message, requirements, ops, sentence
 ):
-    script(
-        tmp_path / 'venv' / 'bin' / 'python',
-        'case "$*" in',
-        '  *"pip install -v"*) ' + f'echo {shlex.quote(message)}; exit 1;;',
-        '  *"pip install"*) exit 0;;',
-        '  *mmcv*) exit 1;;',
-        '  *psutil*) echo 2;;',
-        'esac',
+    step = 'pip download' if ops == 'core' else 'pip install -v'
+    fake_python(
+        tmp_path,
+        f'  *"{step}"*) echo {shlex.quote(message)}; exit 1;;',
+        '  *"import importlib"*) exit 1;;',
     )
-    done = setup(sys.executable, tmp_path / 'venv', requirements)
+    done = setup(sys.executable, tmp_path, requirements, ops)
     assert done.returncode == 1
     assert sentence in done.stderr.splitlines()[-1]
-    assert not (tmp_path / 'venv' / '.ready').exists()
+    assert not (tmp_path / '.ready').exists()
 
 
 def test_the_modules_install_as_a_package(tmp_path):
@@ -124,3 +166,56 @@ def test_the_modules_install_as_a_package(tmp_path):
     options = ['--no-build-isolation', '--no-index', '--target', target, copy]
     subprocess.run(list(map(str, command + options)), check=True)
     assert (target / 'projects' / 'sprnet' / 'runtime' / 'tta.py').is_file()
+
+
+def mmcv_sources(folder, operators):
+    """A source package of mmcv with two operators that are not needed."""
+    sources = folder / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
+    (sources / 'cpu').mkdir(parents=True)
+    for name in ('nms.cpp', 'carafe.cpp', 'cpu/nms.cpp', 'cpu/psamask.cpp'):
+        (sources / name).write_text(f'// {name}')
+    (sources / 'pybind.cpp').write_text(
+        '#include <torch/extension.h>\n'
+        'Tensor nms(Tensor boxes);\n'
+        'PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {\n'
+        + ''.join(
+            f'  m.def("{name}", &{name}, "{name}",\n        py::arg("x"));\n'
+            for name in ['carafe', *operators, 'psamask']
+        )
+        + '}\n'
+    )
+    (folder / 'setup.py').write_text("ext_name = 'mmcv._ext'\n")
+    return sources
+
+
+def test_one_file_with_the_needed_operators_is_left(tmp_path):
+    sources = mmcv_sources(tmp_path, OPERATORS)
+    reduce_operators(tmp_path)
+    (left,) = sources.rglob('*.cpp')
+    text = left.read_text()
+    included = [line.split('"')[1] for line in text.splitlines()[1:3]]
+    assert [(sources / path).read_text() for path in included] == [
+        '// cpu/nms.cpp',
+        '// nms.cpp',
+    ]
+    assert text.count('m.def(') == len(OPERATORS)
+    assert 'carafe' not in text and 'psamask' not in text
+    assert 'mmcv._core_ext' in (tmp_path / 'setup.py').read_text()
+
+
+def test_a_package_without_an_operator_is_refused(tmp_path):
+    mmcv_sources(tmp_path, OPERATORS[1:])
+    with pytest.raises(ValueError, match=f'no operator {OPERATORS[0]}'):
+        reduce_operators(tmp_path)
+
+
+def test_the_front_module_names_what_is_missing(monkeypatch):
+    core = types.ModuleType('mmcv._core_ext')
+    core.nms = len
+    monkeypatch.setitem(sys.modules, 'mmcv._core_ext', core)
+    front = types.ModuleType('mmcv._ext')
+    exec(FRONT, vars(front))
+    assert front.nms is len
+    assert not hasattr(front, '__path__')
+    with pytest.raises(NotImplementedError, match='carafe.*make setup OPS'):
+        front.carafe(1, x=2)

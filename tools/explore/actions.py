@@ -5,11 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from common.gates import draw, find_gates
+
 import cv2
 import gradio as gr
 import mmcv
 import numpy as np
-from common.gates import draw, find_gates
 from matplotlib.figure import Figure
 from mmdet.utils import get_test_pipeline_cfg
 from mmdet.visualization import DetLocalVisualizer, get_palette

@@ -6,12 +6,13 @@ a side of a mask, G annotated objects, n detections.
 
 from typing import NamedTuple
 
-import mmcv
-import numpy as np
-import torch
 from common.configs import find_spr_head
 from common.gates import Merge, merges_of, recorded
 from common.images import ground_truth
+
+import mmcv
+import numpy as np
+import torch
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate

@@ -7,9 +7,10 @@ from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
+from common.images import folder_images
+
 import mmcv
 import numpy as np
-from common.images import folder_images
 from mmcv import VideoReader
 from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from common.markdown import markdown_table
+
 from matplotlib.figure import Figure
 
 from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES

@@ -1,6 +1,7 @@
+from common.configs import load_config, load_model
+
 import pytest
 import torch
-from common.configs import load_config, load_model
 from support.helpers import SHAPES_CONFIG, build_model
 
 from projects.sprnet.runtime.checkpoint_match import find_mismatch
