@@ -1,0 +1,61 @@
+"""A GPU for the tests in this folder, which are skipped without one.
+
+TEST_DEVICE names the device. With TEST_DEVICE=cpu the tests that need no CUDA
+of their own compare the CPU with itself, which shows that they run.
+
+GPU_TEST_LOG names a file that gets one JSON line for each finished test, so
+that a run that is stopped loses nothing. tools/gpu_check.py reads it.
+"""
+
+import json
+import os
+
+import pytest
+import torch
+
+
+def pytest_runtest_logreport(report):
+    log = os.environ.get('GPU_TEST_LOG')
+    if not log or 'PYTEST_XDIST_WORKER' in os.environ:
+        return
+    # A test ends with its call, unless an earlier phase ended it.
+    if report.when == 'call' or report.outcome != 'passed':
+        line = dict(
+            name=report.nodeid,
+            outcome=report.outcome,
+            seconds=round(report.duration, 2),
+            measured=dict(report.user_properties),
+            message='' if report.passed else str(report.longrepr)[-3000:],
+        )
+        with open(log, 'a') as file:
+            file.write(json.dumps(line) + '\n')
+
+
+@pytest.fixture(scope='session')
+def device():
+    """The device to compare with the CPU."""
+    name = os.environ.get('TEST_DEVICE', 'cuda:0')
+    if name.startswith('cuda') and not torch.cuda.is_available():
+        pytest.skip('this machine has no GPU that PyTorch can use')
+    return torch.device(name)
+
+
+@pytest.fixture
+def gpu(device):
+    """The device, for tests of what only CUDA does."""
+    if device.type != 'cuda':
+        pytest.skip('only CUDA does this')
+    return device
+
+
+@pytest.fixture(autouse=True)
+def float32(device):
+    """Let convolutions and products of float32 use all of its bits.
+
+    By default, cuDNN rounds the inputs of convolutions to TF32's ten bits.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32 = before
