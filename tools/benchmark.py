@@ -24,6 +24,12 @@ Parts (--parts), in minutes on 2 cores for the default models:
     complexity  parameters and FLOPs (1)
     paper       the five speeds of the paper's Table 2 (2)
 
+Only if named, as they are meant for a GPU:
+
+    throughput  images per second and peak memory at batch 1 and 8, in float32
+                and with --amp
+    compiled    SPRNet-GFPN with compile=True
+
 training, memory and batches measure RetinaNet, SPRNet, Mask R-CNN and the
 models of --models. The results are written after every part.
 """
@@ -60,6 +66,7 @@ PARTS = (
     'complexity',
     'paper',
 )
+GPU_PARTS = ('throughput', 'compiled')
 QUICK_PARTS = ('latency', 'complexity')
 
 
@@ -75,7 +82,10 @@ def parse_args() -> argparse.Namespace:
         'instead of the other defaults: files or mmdet::...',
     )
     parser.add_argument(
-        '--parts', nargs='+', choices=PARTS, help='what to measure (all)'
+        '--parts',
+        nargs='+',
+        choices=(*PARTS, *GPU_PARTS),
+        help='what to measure (all but throughput and compiled)',
     )
     parser.add_argument(
         '--quick',
@@ -85,7 +95,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--rounds',
         type=at_least_one,
-        help='number of rounds of latency (5; with --quick 2)',
+        help='number of rounds of latency (5; with --quick 2; on a GPU 20), '
+        'and there of all parts',
     )
     parser.add_argument(
         '--size',
@@ -98,6 +109,13 @@ def parse_args() -> argparse.Namespace:
     )
     add_device(parser)
     return parser.parse_args()
+
+
+def default_rounds(quick: bool, device: torch.device) -> int:
+    """Number of rounds; a GPU takes milliseconds for each."""
+    if device.type == 'cuda':
+        return 20
+    return 2 if quick else 5
 
 
 def report(text: str) -> None:
@@ -132,7 +150,7 @@ def main() -> None:
             [*main_paths, *own],
             device,
             tuple(args.size),
-            args.rounds or (2 if args.quick else 5),
+            args.rounds or default_rounds(args.quick, device),
             report,
         )
         for part in args.parts or (QUICK_PARTS if args.quick else PARTS):

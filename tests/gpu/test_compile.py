@@ -26,8 +26,7 @@ def test_compiled_losses(gpu):
     compiled.forward = torch.compile(compiled.forward)
     data = model.data_preprocessor(batch(), True)
     losses = [
-        one.parse_losses(one(**data, mode='loss'))
-        for one in (plain, compiled)
+        one.parse_losses(one(**data, mode='loss')) for one in (plain, compiled)
     ]
     for name, loss in losses[0][1].items():
         assert losses[1][1][name].item() == pytest.approx(

@@ -1,4 +1,4 @@
-"""Options of speed and memory on a GPU, and the hooks that watch a training."""
+"""Options of speed and memory on a GPU, and hooks that watch a training."""
 
 import copy
 from types import SimpleNamespace
@@ -18,9 +18,7 @@ from support.agreement import (
 from support.commands import run_here, small
 from support.helpers import BOX_CONFIG, CONFIGS, SHAPES_CONFIG
 
-FROZEN_CONFIG = (
-    CONFIGS / 'frozen_detector' / 'sprnet_r18_fpn_frozen_shapes.py'
-)
+FROZEN_CONFIG = CONFIGS / 'frozen_detector' / 'sprnet_r18_fpn_frozen_shapes.py'
 HEADS = [
     CONFIGS / 'other_heads' / f'sprnet_{head}_r50_fpn_1x_coco.py'
     for head in ('atss', 'fcos', 'gfl')

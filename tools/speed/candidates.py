@@ -25,6 +25,17 @@ FILTERS = {
 }
 
 
+# The layers that compute scores, and the standard deviation of trained scores'
+# logits
+CLASSIFIERS = (
+    'bbox_head.retina_cls',
+    'bbox_head.conv_cls',
+    'mask_head.conv_cls',
+    'roi_head.bbox_head.fc_cls',
+)
+SPREAD = 1.5
+
+
 @contextmanager
 def recorded_scores() -> Iterator[list[Tensor]]:
     """Record the scores that MMDetection's heads compare with a threshold.
@@ -93,3 +104,24 @@ def choose_threshold(
     threshold = scores.topk(count).values[-1].item()
     for settings in test_settings(model):
         settings['score_thr'] = threshold
+
+
+def spread_scores(model: nn.Module, predict: Callable[[], Any]) -> None:
+    """Spread an untrained model's scores about as far as trained ones.
+
+    The weights of its classifiers are scaled.
+
+    Args:
+        predict: runs the model on the input that it will be measured with.
+    """
+    layers = [m for n, m in model.named_modules() if n in CLASSIFIERS]
+    for layer in layers:
+        logits: list[Tensor] = []
+        handle = layer.register_forward_hook(
+            lambda _, __, output, logits=logits: logits.append(
+                output.flatten()
+            )
+        )
+        predict()
+        handle.remove()
+        layer.weight.data.mul_(SPREAD / torch.cat(logits).std())

@@ -47,6 +47,8 @@ class Peak:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        if device.type == 'cuda':
+            torch.cuda.init()  # without it, there are no statistics to reset
         self.before = self._now()
         self.restart()
 

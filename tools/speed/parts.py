@@ -1,6 +1,6 @@
 """The parts of a benchmark."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -16,7 +16,15 @@ from .memory import in_child, testing_peak, training_peak
 from .options import optional_subjects
 from .paper import ROWS
 from .stages import STAGES
-from .subjects import Subject, load_subject, picture, read_config, test_batch
+from .subjects import (
+    DEFAULT,
+    Subject,
+    load_subject,
+    picture,
+    read_config,
+    test_batch,
+)
+from .throughput import COMPILED, Setting, compiled, throughput
 from .training import optimizer, step_seconds
 
 BATCH = 4
@@ -92,7 +100,7 @@ class Parts:
             runs[subject.name] = partial(
                 step_seconds, subject, wrapper, size, TRAINING_BATCH
             )
-        times = in_turns(runs, 2, self.report, warm_up=1)
+        times = self._turns(runs, self._few(), warm_up=1)
         by_phase = {
             name: {phase: [v[phase] for v in values] for phase in values[0]}
             for name, values in times.items()
@@ -147,7 +155,15 @@ class Parts:
         for name, row in ROWS.items():
             subject = self._load(name, row.config, row.size)
             runs[name] = partial(image_seconds, subject, self.image, row.size)
-        return dict(paper=in_turns(runs, 2, self.report))
+        return dict(paper=self._turns(runs, self._few()))
+
+    def throughput(self) -> dict:
+        """Images per second of each model, with and without --amp."""
+        return throughput(self.configs, self._setting())
+
+    def compiled(self) -> dict:
+        """Images per second of SPRNet with and without compile=True."""
+        return compiled(DEFAULT[COMPILED], self._setting())
 
     def complexity(self) -> dict:
         """Parameters and FLOPs."""
@@ -163,6 +179,15 @@ class Parts:
         self.report(f'building {name}')
         return load_subject(name, config, self.device, self.image, size)
 
+    def _setting(self) -> Setting:
+        return Setting(
+            self.device, self.image, self.size, self.rounds, self.report
+        )
+
+    def _few(self) -> int:
+        """Number of rounds where a CPU takes too long for more than two."""
+        return 2 if self.device.type == 'cpu' else self.rounds
+
     def _input_size(self) -> tuple[int, int]:
         """Height and width of the picture when it enters a model."""
         (subject,) = self.subjects(self.main[:1])
@@ -174,7 +199,7 @@ class Parts:
         self,
         measure: Callable,
         subjects: Iterable[Subject],
-        rounds: int = 2,
+        rounds: int | None = None,
         warm_up: int = 0,
     ) -> dict[str, list]:
         """Values of ``measure(subject, image, size)`` by model and round."""
@@ -182,6 +207,13 @@ class Parts:
             subject.name: partial(measure, subject, self.image, self.size)
             for subject in subjects
         }
+        return self._turns(runs, rounds or self._few(), warm_up)
+
+    def _turns(
+        self, runs: dict, rounds: int, warm_up: int = 0
+    ) -> dict[Hashable, list]:
+        # A GPU's first call of a kind loads kernels and reserves memory.
+        warm_up = max(warm_up, int(self.device.type == 'cuda'))
         return in_turns(runs, rounds, self.report, warm_up)
 
     def _series(
@@ -197,7 +229,7 @@ class Parts:
             for quantity in quantities
             for subject in subjects
         }
-        values = in_turns(runs, rounds, self.report)
+        values = self._turns(runs, rounds)
         return {
             s.name: [median(values[s.name, q]) for q in quantities]
             for s in subjects

@@ -1,18 +1,17 @@
 """The results as a Markdown page and as a chart."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from common.markdown import markdown_table
-
 from matplotlib.figure import Figure
 
+from .cells import ms, ratio, spread, table
 from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
 from .options import PLAIN
 from .paper import BASE, ROWS
 from .stages import ENCODING, MASKS, PASTING, STAGES
 from .subjects import CANDIDATES, FEWER_CANDIDATES, INSTANCES
+from .throughput_report import compiled_section, throughput_section
 
 RETINANET, SPRNET = 'RetinaNet', 'SPRNet-GFPN'
 SETTING = (
@@ -22,29 +21,6 @@ SETTING = (
     + ''.join(f' ({name}: {n})' for name, n in FEWER_CANDIDATES.items())
     + '.'
 )
-
-
-def ms(seconds: float) -> str:
-    """Milliseconds, rounded."""
-    return f'{seconds * 1000:,.0f}'
-
-
-def spread(rounds: Sequence[float]) -> str:
-    """Shortest and longest time in milliseconds."""
-    return f'{ms(min(rounds))}-{ms(max(rounds))}'
-
-
-def ratio(rounds: Sequence[float], base: Sequence[float]) -> str:
-    """Median of the ratios within each round.
-
-    A machine's speed changes less within a round than between rounds.
-    """
-    return f'{median(a / b for a, b in zip(rounds, base)):.3f}'
-
-
-def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table whose columns, but for the first, hold numbers."""
-    return markdown_table(head, rows, 'l' + 'r' * (len(head) - 1))
 
 
 def latency_section(results: dict) -> list[str]:
@@ -210,6 +186,8 @@ SECTIONS = dict(
     options=options_section,
     complexity=complexity_section,
     paper=paper_section,
+    throughput=throughput_section,
+    compiled=compiled_section,
 )
 
 
