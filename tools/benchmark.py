@@ -29,6 +29,8 @@ Only if named, as they are meant for a GPU:
     throughput  images per second and peak memory at batch 1 and 8, in float32
                 and with --amp
     compiled    SPRNet-GFPN with compile=True
+    runtimes    the exported SPRNet-GFPN in ONNX Runtime, with CUDA and with
+                TensorRT if it has them
 
 training, memory and batches measure RetinaNet, SPRNet, Mask R-CNN and the
 models of --models. The results are written after every part.
@@ -66,7 +68,7 @@ PARTS = (
     'complexity',
     'paper',
 )
-GPU_PARTS = ('throughput', 'compiled')
+GPU_PARTS = ('throughput', 'compiled', 'runtimes')
 QUICK_PARTS = ('latency', 'complexity')
 
 
@@ -85,7 +87,7 @@ def parse_args() -> argparse.Namespace:
         '--parts',
         nargs='+',
         choices=(*PARTS, *GPU_PARTS),
-        help='what to measure (all but throughput and compiled)',
+        help='what to measure (all but the last three)',
     )
     parser.add_argument(
         '--quick',

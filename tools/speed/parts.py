@@ -165,6 +165,14 @@ class Parts:
         """Images per second of SPRNet with and without compile=True."""
         return compiled(DEFAULT[COMPILED], self._setting())
 
+    def runtimes(self) -> dict:
+        """Images per second of the exported SPRNet in ONNX Runtime."""
+        from .runtimes import runtimes  # onnxruntime may be missing
+
+        return runtimes(
+            COMPILED, read_config(DEFAULT[COMPILED]), self._setting()
+        )
+
     def complexity(self) -> dict:
         """Parameters and FLOPs."""
         counts = {}

@@ -11,7 +11,11 @@ from .options import PLAIN
 from .paper import BASE, ROWS
 from .stages import ENCODING, MASKS, PASTING, STAGES
 from .subjects import CANDIDATES, FEWER_CANDIDATES, INSTANCES
-from .throughput_report import compiled_section, throughput_section
+from .throughput_report import (
+    compiled_section,
+    runtimes_section,
+    throughput_section,
+)
 
 RETINANET, SPRNET = 'RetinaNet', 'SPRNet-GFPN'
 SETTING = (
@@ -188,6 +192,7 @@ SECTIONS = dict(
     paper=paper_section,
     throughput=throughput_section,
     compiled=compiled_section,
+    runtimes=runtimes_section,
 )
 
 

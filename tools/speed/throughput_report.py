@@ -1,4 +1,4 @@
-"""The sections of ``throughput`` and ``compiled`` in the report."""
+"""The sections of the parts that are meant for a GPU."""
 
 from collections.abc import Callable
 from statistics import median
@@ -89,3 +89,16 @@ def compiled_section(results: dict) -> list[str]:
         'first image (s)',
     ]
     return [f'## {COMPILED} with compile=True, batch 1', table(head, rows)]
+
+
+def runtimes_section(results: dict) -> list[str]:
+    """Images per second of the exported model."""
+    rows = [
+        [provider, f'{1 / median(times):.1f}']
+        for provider, times in results['runtimes'].items()
+    ]
+    return [
+        f'## {COMPILED} exported, in ONNX Runtime, batch 1',
+        'From the normalised image to boxes and 32x32 maps.',
+        table(['provider', 'images/s'], rows),
+    ]
