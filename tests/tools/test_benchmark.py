@@ -7,8 +7,16 @@ import benchmark
 import numpy as np
 import pytest
 import torch
-from speed import clock, memory, parts, stages, subjects, training
-from speed.candidates import choose_threshold, recorded_scores
+from speed import (
+    clock,
+    memory,
+    parts,
+    stages,
+    subjects,
+    throughput,
+    training,
+)
+from speed.candidates import choose_threshold, recorded_scores, spread_scores
 from speed.complexity import complexity
 from speed.report import chart, page
 from support.helpers import CONFIGS, ROOT, SHAPES_CONFIG, build_model
@@ -180,6 +188,92 @@ def test_parts_and_their_page(image, tmp_path):
         assert step['step'][0] == step['forward'][0] + step['backward'][0]
     chart(results, tmp_path / 'stages.png')
     assert (tmp_path / 'stages.png').stat().st_size > 1000
+
+
+def setting(image, rounds=3):
+    return throughput.Setting(CPU, image, SIZE, rounds, quiet)
+
+
+def test_throughput_of_each_batch_and_mode_whatever_fails(image):
+    """In bfloat16, stock RetinaNet's NMS fails on a CPU."""
+    configs = {
+        'RetinaNet': CONFIGS / 'object_detection/retinanet_r18_fpn_shapes.py',
+        'SPRNet-GFPN': SHAPES_CONFIG,
+    }
+    configs = {n: subjects.read_config(str(c)) for n, c in configs.items()}
+    with patch.object(throughput, 'BATCHES', (1, 2)):
+        results = throughput.throughput(configs, setting(image))
+    modes = results['throughput']
+    for mode, name in (
+        ('float32', 'RetinaNet'),
+        ('float32', 'SPRNet-GFPN'),
+        ('--amp', 'SPRNet-GFPN'),
+    ):
+        for batch in ('1', '2'):
+            entry = modes[mode][name][batch]
+            assert len(entry['seconds']) == 3 and entry['mib'] is None
+    assert set(modes['--amp']['RetinaNet']) == {'error'}
+    text = page(dict(results, run={}))
+    assert '- RetinaNet, --amp: RuntimeError' in text
+    assert 'images/s' in text and 'peak MiB' not in text
+
+
+def test_more_memory_than_there_is_stops_one_batch_only(image):
+    config = subjects.read_config(str(SHAPES_CONFIG))
+    predict = subjects.Subject.predict
+
+    def limited(subject, inputs):
+        if len(inputs['inputs']) > 1:
+            raise torch.OutOfMemoryError('CUDA out of memory.\nDetails')
+        return predict(subject, inputs)
+
+    with patch.object(subjects.Subject, 'predict', limited):
+        results = throughput.throughput({'x': config}, setting(image))
+    entry = results['throughput']['float32']['x']
+    assert entry['error'].endswith(
+        'batch 8: OutOfMemoryError: CUDA out of memory.'
+    )
+    assert len(entry['1']['seconds']) == 3
+
+
+def test_scores_are_spread_as_trained_ones(image):
+    small = small_subject(SHAPES_CONFIG)
+    inputs = subjects.test_batch(image, SIZE)
+    spread_scores(small.model, lambda: small.predict(inputs))
+    logits = []
+    small.model.bbox_head.retina_cls.register_forward_hook(
+        lambda *a: logits.append(a[2].flatten())
+    )
+    small.predict(inputs)
+    assert torch.cat(logits).std() == pytest.approx(1.5, rel=0.01)
+
+
+def test_compiling_is_timed_apart(image):
+    def fake(function):
+        return torch.compiler.disable(function)
+
+    with patch.object(torch, 'compile', fake):
+        results = throughput.compiled(str(SHAPES_CONFIG), setting(image))
+    entry = results['compiled']['float32']
+    assert len(entry['eager']) == len(entry['compiled']) == 3
+    assert entry['first'] > 0
+    assert '| float32 |' in page(dict(results, run={}))
+
+
+def test_a_gpu_gets_warm_up_and_more_rounds(monkeypatch):
+    gpu = torch.device('cuda', 0)
+    bench = parts.Parts({}, [], gpu, SIZE, 20, quiet)
+    calls = []
+    runs = {'x': lambda: calls.append(1)}
+    bench._turns(runs, bench._few())
+    assert len(calls) == 1 + 20
+    assert benchmark.default_rounds(False, gpu) == 20
+    started = []
+    monkeypatch.setattr(torch.cuda, 'init', lambda: started.append(1))
+    for name in ('memory_allocated', 'reset_peak_memory_stats'):
+        # torch refuses to reset the statistics before it has started CUDA
+        monkeypatch.setattr(torch.cuda, name, lambda *_: 2**20 / len(started))
+    assert memory.Peak(gpu).before == 1
 
 
 def test_multiply_adds_include_those_of_100_masks():

@@ -54,7 +54,8 @@ def throughput_section(results: dict) -> list[str]:
         ('peak MiB', memory),
     ):
         rows = [[name, *cells(modes, name, cell)] for name in names]
-        parts.append(table([title, *head], rows))
+        if any(''.join(row[1:]) for row in rows):  # a CPU has no peak
+            parts.append(table([title, *head], rows))
     errors = [
         f'- {name}, {mode}: {entry["error"]}'
         for mode in MODES
