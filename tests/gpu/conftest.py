@@ -2,33 +2,12 @@
 
 TEST_DEVICE names the device. With TEST_DEVICE=cpu the tests that need no CUDA
 of their own compare the CPU with itself, which shows that they run.
-
-GPU_TEST_LOG names a file that gets one JSON line for each finished test, so
-that a run that is stopped loses nothing. tools/gpu_check.py reads it.
 """
 
-import json
 import os
 
 import pytest
 import torch
-
-
-def pytest_runtest_logreport(report):
-    log = os.environ.get('GPU_TEST_LOG')
-    if not log or 'PYTEST_XDIST_WORKER' in os.environ:
-        return
-    # A test ends with its call, unless an earlier phase ended it.
-    if report.when == 'call' or report.outcome != 'passed':
-        line = dict(
-            name=report.nodeid,
-            outcome=report.outcome,
-            seconds=round(report.duration, 2),
-            measured=dict(report.user_properties),
-            message='' if report.passed else str(report.longrepr)[-3000:],
-        )
-        with open(log, 'a') as file:
-            file.write(json.dumps(line) + '\n')
 
 
 @pytest.fixture(scope='session')

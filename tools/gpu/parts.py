@@ -5,7 +5,6 @@ fails.
 """
 
 import json
-import os
 from importlib.metadata import PackageNotFoundError, version
 
 from common.threads import available_cpus
@@ -17,7 +16,7 @@ from mmdet.utils import collect_env
 
 from .processes import PartError, Run, call
 
-WORKERS = 8  # processes of pytest
+GPU_MEMORY = 2  # GiB that a process of pytest may take
 TESTS_OF_A_GPU = 'tests/gpu'
 
 
@@ -70,6 +69,15 @@ def suite(run: Run, results: dict) -> None:
     )
 
 
+def workers(device: str) -> int:
+    """Number of pytest's processes that a machine has CPUs and memory for."""
+    count = available_cpus()
+    if device == 'cpu':
+        return count
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return max(1, min(count, int(memory / GPU_MEMORY)))
+
+
 def run_pytest(run: Run, results: dict, name: str, *arguments: str) -> None:
     """Run tests; put what they report into ``results['tests']``.
 
@@ -78,16 +86,8 @@ def run_pytest(run: Run, results: dict, name: str, *arguments: str) -> None:
     """
     log = run.folder / f'{name}.jsonl'
     log.unlink(missing_ok=True)
-    words = [
-        '-m',
-        'pytest',
-        '-q',
-        '-p',
-        'gpu.test_log',
-        '-p',
-        'no:cacheprovider',
-    ]
-    words += ['-n', min(WORKERS, available_cpus()), *arguments]
+    words = ['-m', 'pytest', '-q', '-p', 'tools.gpu.test_log']
+    words += ['-n', workers(run.device), *arguments]
     try:
         call(
             run,
@@ -95,10 +95,7 @@ def run_pytest(run: Run, results: dict, name: str, *arguments: str) -> None:
             words,
             TEST_LOG=str(log.absolute()),
             TEST_DEVICE=run.device,
-            PYTHONPATH=os.pathsep.join(
-                ['tools', *filter(None, [os.environ.get('PYTHONPATH')])]
-            ),
-            OMP_NUM_THREADS='2',
+            OMP_NUM_THREADS='1',
         )
     finally:
         if log.exists():

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from common import ROOT
 
-LINES = 15  # of a failed command's output in the report
+LINES = 30  # of a failed command's output in the report
 
 
 class PartError(Exception):

@@ -1,6 +1,6 @@
 """A pytest plugin that logs each finished test at once.
 
-    TEST_LOG=FILE PYTHONPATH=tools python -m pytest -p gpu.test_log
+    TEST_LOG=FILE python -m pytest -p tools.gpu.test_log
 
 A run that is stopped loses nothing. Each line of the file is one JSON object.
 """

@@ -96,7 +96,8 @@ def train_and_test(
         call(run, folder / f'{kind}.log', words, **environment)
 
     if ranks:
-        options.append('model.backbone.norm_cfg.type=SyncBN')
+        if not run.rehearsal:  # a CPU has none
+            options.append('model.backbone.norm_cfg.type=SyncBN')
         words = ['tools/dist_train.sh', CONFIG, ranks]
     else:
         words = ['tools/train.py', CONFIG]
