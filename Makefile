@@ -1,4 +1,5 @@
-# make hello | make demo | make test | make soak | make lint | make setup
+# make hello | make demo | make test | make soak | make gpu-check | make lint |
+# make setup
 #
 #   OPS=all                         compile all of mmcv's operators, and for CUDA
 #   STACK=onedl                     use the maintained forks of OpenMMLab's stack
@@ -25,7 +26,7 @@ endif
 
 RUN := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
 
-.PHONY: setup hello demo test soak lint
+.PHONY: setup hello demo test soak gpu-check lint
 
 setup:
 	@$(if $(VENV),tools/setup.sh "$(PYTHON)" "$(VENV)" $(REQUIREMENTS) $(OPS),true)
@@ -41,6 +42,9 @@ test: setup
 
 soak: setup
 	@timeout 1h "$(RUN)" -m pytest tests/soak/killed_runs.py tests/soak/ranks.py
+
+gpu-check: setup
+	@"$(RUN)" tools/gpu_check.py
 
 lint: setup
 	@"$(RUN)" -m ruff check .
