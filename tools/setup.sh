@@ -2,8 +2,8 @@
 # Make a virtual environment with the packages of a requirements file:
 #   tools/setup.sh PYTHON VENV REQUIREMENTS [OPS]
 # OPS=core compiles the operators of mmcv that SPRNet needs, for the CPU; OPS=all
-# compiles all, and those for CUDA. The default is all where there is a CUDA
-# toolkit. A second run has nothing to do; an interrupted one continues.
+# compiles all, and those for CUDA. The default is all where torch and the CUDA
+# toolkit can compile for CUDA. A second run has nothing to do; an interrupted one continues.
 set -eu
 
 python=$1 venv=$2 requirements=$3 ops=${4:-}
@@ -20,10 +20,8 @@ case "$(cat "$stamp" 2>/dev/null)" in
 "$wanted all") exit 0 ;;
 "$wanted core") [ "$ops" = all ] || exit 0 ;;
 esac
-toolkit=$(command -v nvcc || ls "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 2>/dev/null || true)
-[ -n "$ops" ] || ops=$([ -n "$toolkit" ] && echo all || echo core)
 case "$ops" in
-core | all) ;;
+'' | core | all) ;;
 *) fail "OPS=$ops is neither \"core\" nor \"all\"" ;;
 esac
 
@@ -89,6 +87,10 @@ echo "setup: making $venv from $requirements, once"
     fail "$python could not make a virtual environment in $venv"
 step "torch and build tools" pip install -r requirements-build.txt ||
     explain "torch could not be installed"
+
+cuda='import torch, torch.utils.cpp_extension as build
+assert torch.version.cuda and build.CUDA_HOME'
+[ -n "$ops" ] || ops=$("$venv/bin/python" -c "$cuda" 2>/dev/null && echo all || echo core)
 
 MAX_JOBS=${MAX_JOBS:-$("$venv/bin/python" -c 'import os, psutil
 print(max(1, min(os.cpu_count(), psutil.virtual_memory().total // 2**31)))')}

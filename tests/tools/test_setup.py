@@ -71,13 +71,16 @@ def test_all_operators_replace_some(tmp_path):
     assert (tmp_path / '.ready').read_text() == f'{wanted()} all\n'
 
 
-def test_a_cuda_toolkit_means_all_operators(tmp_path):
-    fake_python(tmp_path / 'venv', '  *"import importlib"*) exit 1;;')
-    script(tmp_path / 'bin' / 'nvcc')
-    path = f'{tmp_path / "bin"}:{os.environ["PATH"]}'
-    done = setup(sys.executable, tmp_path / 'venv', PATH=path)
-    assert 'compiled with all operators' in done.stdout
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    'cuda,said', [(0, 'compiled with all'), (1, 'that SPRNet needs')]
+)
+def test_all_operators_are_the_default_with_cuda(tmp_path, cuda, said):
+    fake_python(
+        tmp_path,
+        f'  *torch.version.cuda*) exit {cuda};;',
+        '  *"import importlib"*) exit 1;;',
+    )
+    assert said in setup(sys.executable, tmp_path).stdout
 
 
 def test_unknown_operators_are_named(tmp_path):
