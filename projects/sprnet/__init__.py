@@ -18,6 +18,7 @@ from .runtime.finite_loss import FiniteLossHook
 from .runtime.gradient_flow import GradientFlowHook
 from .runtime.metrics import CocoAPARMetric
 from .runtime.precision import BFloat16OptimWrapper, ChannelsLastHook
+from .runtime.preemption import PreemptionHook
 from .runtime.safe_loading import allow_mmengine_checkpoints
 from .runtime.schedule_end import ScheduleEndHook
 from .runtime.tta import MaskTTAModel
@@ -50,6 +51,7 @@ __all__ = [
     'MultiScaleFusion',
     'OverlapPixelSampler',
     'PooledGFPN',
+    'PreemptionHook',
     'RLEMasks',
     'SPRHead',
     'SPRNet',

@@ -52,8 +52,10 @@ class Rising(BaseMetric):
         return dict(figure=Rising.figure)
 
 
-def loader(shuffle):
+def loader(shuffle, workers=0):
     return dict(
+        num_workers=workers,
+        worker_init_fn=dict(type='keep_epoch_seed'),
         dataset=Images(),
         sampler=dict(type='DefaultSampler', shuffle=shuffle),
         collate_fn=pseudo_collate,
@@ -61,12 +63,15 @@ def loader(shuffle):
     )
 
 
-def toy_runner(folder: Path, model=Toy, **checkpoint) -> Runner:
+def toy_runner(
+    folder: Path, model=Toy, workers: int = 0, **checkpoint
+) -> Runner:
     """A runner that resumes from its folder; an epoch has two iterations.
 
     Args:
         folder: the work directory.
         model: the model's class.
+        workers: processes that load the training images.
         checkpoint: options of the WholeCheckpointHook.
     """
     evaluation = {}
@@ -79,7 +84,7 @@ def toy_runner(folder: Path, model=Toy, **checkpoint) -> Runner:
     return Runner(
         model=model(),
         work_dir=str(folder),
-        train_dataloader=loader(True),
+        train_dataloader=loader(True, workers),
         train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
         default_hooks=dict(

@@ -10,7 +10,11 @@ spr_hooks = dict(
     schedule_end=dict(type='ScheduleEndHook'),
     checkpoint_match=dict(type='CheckpointMatchHook'),
     evaluation_file=dict(type='EvaluationFileHook'),
+    preemption=dict(type='PreemptionHook'),
 )
+# Seconds after which ranks give up on one that hangs. It must exceed an
+# evaluation, for which the others wait.
+spr_env = dict(dist_cfg=dict(timeout=600))
 # For tools/test.py --tta; mmdet's own model cannot merge masks.
 spr_tta = dict(
     type='MaskTTAModel',

@@ -10,4 +10,5 @@ val_evaluator = _base_.boxes_and_masks
 test_evaluator = val_evaluator
 custom_imports = _base_.spr_imports
 default_hooks = _base_.spr_hooks
+env_cfg = _base_.spr_env
 tta_model = _base_.spr_tta
