@@ -9,4 +9,4 @@ if [ $# -lt 3 ]; then
 fi
 config=$1 checkpoint=$2 gpus=$3
 shift 3
-exec "$(dirname "$0")/launch.sh" "$gpus" test.py "$config" "$checkpoint" "$@"
+exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" "$gpus" test.py "$config" "$checkpoint" "$@"

@@ -10,4 +10,4 @@ if [ $# -lt 2 ]; then
 fi
 config=$1 gpus=$2
 shift 2
-exec "$(dirname "$0")/launch.sh" "$gpus" train.py "$config" "$@"
+exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" "$gpus" train.py "$config" "$@"

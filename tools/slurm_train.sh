@@ -9,5 +9,9 @@ if [ $# -lt 4 ]; then
 fi
 partition=$1 job=$2 config=$3 work_dir=$4
 shift 4
+# Slurm has put the job back into its queue, perhaps because of PreemptionHook.
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    set -- "$@" --resume
+fi
 exec "$(dirname "$0")/slurm.sh" "$partition" "$job" \
     train.py "$config" --work-dir "$work_dir" "$@"

@@ -17,6 +17,8 @@ import projects.sprnet  # noqa: F401  for scripts that load no config
 
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import moved_data
+from .launcher_link import end_with_launcher
+from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 AMP = '--amp'
@@ -24,13 +26,14 @@ AMP = '--amp'
 
 def run_script(script: str) -> None:
     """Run a script of mmdet's tools with the arguments of this process."""
+    end_with_launcher()
     argv = sys.argv[1:]
     with one_sentence(script, (FloatingPointError,)):
         argv, precision = mixed_precision(script, argv)
         moved = data_options(argv)
         OptionAction.paths |= {option.split('=')[0] for option in moved}
         mmengine.config.DictAction = OptionAction
-        options = moved + cpu_rank_options(argv) + precision
+        options = moved + rank_options(argv) + precision
         options += worker_options(argv)
         if script == 'train.py':
             argv = resume_or_start(argv)
@@ -115,27 +118,3 @@ def mixed_precision(
         else 'test_cfg.fp16=True'
     )
     return [a for a in argv if a != AMP], [option]
-
-
-def cpu_rank_options(argv: list[str]) -> list[str]:
-    """Join the process group if this is a rank on a machine without a GPU.
-
-    mmengine itself would choose a GPU for the rank and wrap the model for it.
-
-    Returns:
-        Config options of a model wrapper without a device.
-    """
-    launched = any(a.startswith('--launcher') for a in argv)
-    if not launched or torch.cuda.is_available():
-        return []
-    if 'RANK' not in os.environ:
-        sys.exit(
-            '--launcher found no GPU; without one, start ranks with '
-            'tools/dist_train.sh or tools/dist_test.sh'
-        )
-    torch.distributed.init_process_group('gloo')
-    return [
-        'model_wrapper_cfg.type=MMDistributedDataParallel',
-        'model_wrapper_cfg.device_ids=None',
-        'model_wrapper_cfg.broadcast_buffers=False',
-    ]
