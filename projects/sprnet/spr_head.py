@@ -168,8 +168,7 @@ class SPRHead(BaseModule):
                 for gt, meta in zip(batch_gt, img_metas)
             ]
         )
-        # The sum over all cells exceeds half precision.
-        logits = self._reconstruct(feats, positives).float()
+        logits = self._reconstruct(feats, positives)
         count = reduce_mean(logits.new_tensor(float(len(logits))))
         return dict(
             loss_mask=self.loss_mask(
@@ -229,9 +228,10 @@ class SPRHead(BaseModule):
     def _reconstruct(
         self, feats: Sequence[Tensor], joined: InstanceData
     ) -> Tensor:
-        """Call :meth:`forward` for instances of :func:`_join`."""
+        """Call :meth:`forward` for instances of :func:`_join`; in float32."""
         fields = ('batch_indices', 'pixels', 'boxes', 'labels')
-        return self(feats, *(joined[field] for field in fields))
+        # The loss's sum over all cells exceeds half precision.
+        return self(feats, *(joined[field] for field in fields)).float()
 
     def predict(
         self,

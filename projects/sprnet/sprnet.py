@@ -41,6 +41,19 @@ def boxes_only(sample: DetDataSample) -> DetDataSample:
     return sample
 
 
+def in_float32(head: nn.Module, inputs: tuple, outputs: Sequence) -> tuple:
+    """Forward hook that returns a head's outputs in float32 or wider.
+
+    In mixed precision a stock head would compute its losses from half
+    precision. mmcv's focal loss on a GPU then makes NaN of confident scores,
+    and knows no bfloat16.
+    """
+    return tuple(
+        [x.to(torch.promote_types(x.dtype, torch.float32)) for x in levels]
+        for levels in outputs
+    )
+
+
 @MODELS.register_module()
 class SPRNet(SingleStageInstanceSegmentor):
     """Instance segmentation around a stock one-stage detector, Figure 2.
@@ -70,6 +83,7 @@ class SPRNet(SingleStageInstanceSegmentor):
             **kwargs,
         )
         self._check_parts()
+        self.bbox_head.register_forward_hook(in_float32)
 
     def _check_parts(self) -> None:
         head = self.bbox_head

@@ -11,6 +11,9 @@ from torch import nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+# Some 36 skipped steps after mixed precision has started
+LEAST_SCALE = 1e-6
+
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
@@ -20,6 +23,9 @@ class FiniteLossHook(Hook):
     before each optimizer step. (mmdet's CheckInvalidLossHook checks every
     50th iteration, after the step.) All ranks stop together with the same
     message.
+
+    In mixed precision with a scaled loss, PyTorch skips steps with infinite
+    gradients and lowers the scale. The hook stops if that never ends.
 
     Raises:
         FloatingPointError: Names the iteration, the bad losses and the ids of
@@ -31,15 +37,19 @@ class FiniteLossHook(Hook):
         model = runner.model
         if is_model_wrapper(model):
             model = model.module
-        optimizer = runner.optim_wrapper.optimizer
-        self._handles = (
+        self._scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        self._handles = [
             model.register_forward_hook(
                 partial(self._check_losses, runner), with_kwargs=True
-            ),
-            optimizer.register_step_pre_hook(
-                partial(self._check_gradients, runner)
-            ),
-        )
+            )
+        ]
+        if self._scaler is None:
+            optimizer = runner.optim_wrapper.optimizer
+            self._handles.append(
+                optimizer.register_step_pre_hook(
+                    partial(self._check_gradients, runner)
+                )
+            )
 
     def after_train(self, runner: Runner) -> None:
         """Stop watching."""
@@ -62,18 +72,22 @@ class FiniteLossHook(Hook):
             str(sample.img_id) for sample in kwargs['data_samples']
         )
         total, means = model.parse_losses(losses)
-        broken = 1 - total.isfinite().float()
+        sound = total.isfinite()
+        if self._scaler is not None:
+            # By the product, since reading the scale makes a GPU wait
+            sound &= self._scaler.scale(torch.ones_like(total)) > LEAST_SCALE
+        broken = 1 - sound.float()
         # A rank that stopped alone would leave the other ranks waiting.
         all_reduce(broken, 'max')
         if broken:
-            self._stop(
-                runner,
-                ', '.join(
-                    f'{name} is {means[name].item()}'
-                    for name in losses
-                    if 'loss' in name and not means[name].isfinite()
-                ),
-            )
+            faults = [
+                f'{name} is {means[name].item()}'
+                for name in losses
+                if 'loss' in name and not means[name].isfinite()
+            ]
+            if not (faults or sound):
+                faults = ['the gradients have not been finite for long']
+            self._stop(runner, ', '.join(faults))
 
     def _check_gradients(
         self, runner: Runner, optimizer: Optimizer, *_: Any

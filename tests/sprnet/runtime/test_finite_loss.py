@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from support.amp import amp_on_cpu
 from support.toy_run import Toy, last_weights, toy_runner
 
 from projects.sprnet import FiniteLossHook
@@ -93,3 +94,43 @@ def test_all_ranks_stop_with_the_same_message(tmp_path):
     assert first.startswith(
         'iteration 7: loss_mask is nan for the images 10, 11 ('
     )
+
+
+class Overflowing(Toy):
+    """Has gradients that the first scale of mixed precision makes infinite.
+
+    Without mixed precision they are finite.
+    """
+
+    def losses(self, images, samples):
+        losses = super().losses(images, samples)
+        return dict(loss_mean=losses['loss_mean'] * 1e33)
+
+
+class Hopeless(Toy):
+    """Has a finite loss whose gradient is NaN."""
+
+    def losses(self, images, samples):
+        return dict(loss_mean=(self.weight * 0).sqrt())
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_mixed_precision_may_skip_steps(fused, tmp_path, monkeypatch):
+    amp_on_cpu(monkeypatch)
+    runner = toy_runner(tmp_path, Overflowing)
+    optimizer = dict(type='Adam', lr=0.1, fused=fused)
+    runner.optim_wrapper.update(type='AmpOptimWrapper', optimizer=optimizer)
+    runner.train()
+    scaler = runner.optim_wrapper.loss_scaler
+    assert 0 < scaler.get_scale() < 2**16
+    assert runner.model.weight.isfinite()
+
+
+def test_mixed_precision_may_not_skip_all_steps(tmp_path, monkeypatch):
+    amp_on_cpu(monkeypatch)
+    runner = toy_runner(tmp_path, Hopeless)
+    runner.optim_wrapper.update(type='AmpOptimWrapper')
+    runner.train_loop._max_epochs = 40
+    with pytest.raises(FloatingPointError, match='not been finite for long'):
+        runner.train()
+    assert 30 < runner.iter < 50
