@@ -11,8 +11,9 @@ import socket
 import sys
 from pathlib import Path
 
-import torch
 from common.launcher_link import LAUNCHER
+
+import torch
 from torch.distributed import run
 
 NO_GPU = (None, '', '-1')  # values of CUDA_VISIBLE_DEVICES

@@ -12,13 +12,14 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 
+from common import ranks
+from common.launcher_link import LAUNCHER
+
 import launch
 import psutil
 import pytest
 import torch
 import torch.distributed as dist
-from common import ranks
-from common.launcher_link import LAUNCHER
 from support.commands import command, run
 from support.helpers import ROOT, SHAPES_CONFIG
 from support.in_process import complaint, run_command
