@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from projects.sprnet import SPRHead
-from projects.sprnet.detections import predict_boxes_and_pixels
 from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.pasting import paste_masks
 
@@ -120,9 +119,7 @@ def predict(model: nn.Module, batch: dict) -> tuple[SampleList, list[Tensor]]:
     data = model.data_preprocessor(batch, False)
     samples = data['data_samples']
     feats = model.extract_feat(data['inputs'])
-    results = predict_boxes_and_pixels(
-        model.bbox_head, feats, [s.metainfo for s in samples], rescale=True
-    )
+    results = model.detect(feats, samples, rescale=True)
     for sample, detected in zip(samples, results):
         sample.pred_instances = detected
     return samples, model.mask_head.predict_maps(feats, samples, results, True)

@@ -15,6 +15,7 @@ from .pyramid import (
     flatten_pyramid,
     pyramid_sizes,
     sample_map,
+    size_table,
 )
 
 NORM_CFG = dict(type='GN', num_groups=8)
@@ -116,7 +117,7 @@ class BoxGrid(Encoder):
         self,
         feats: Sequence[Tensor],
         batch_indices: Tensor,
-        pixels: Tensor,
+        pixels: Tensor | None,
         boxes: Tensor,
     ) -> Tensor:
         """See :meth:`Encoder.forward`."""
@@ -150,7 +151,7 @@ class BoxGrid(Encoder):
             (P, C, grid_size, grid_size).
         """
         levels = levels_by_size(boxes, self.finest_scale, len(feats))
-        strides = boxes.new_tensor(self.strides)[levels, None]
+        strides = size_table(self.strides, boxes)[levels, None]
         rows, weights = bilinear_rows(
             batch_indices,
             levels,

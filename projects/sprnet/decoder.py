@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .options import check_whole
 
-PIXELS_AT_ONCE = 128  # bounds the memory of the largest maps
+PIXELS_AT_ONCE = 512  # bounds the memory of the largest maps
 ON_CPU_AT_ONCE = 4  # keeps them in a CPU's caches
 
 
@@ -59,7 +59,9 @@ def index_within_group(owners: Tensor, count: int) -> tuple[Tensor, int]:
         and the size of the largest group.
     """
     order = owners.argsort(stable=True)
-    sizes = owners.bincount(minlength=count)
+    # A GPU would wait for bincount.
+    sizes = owners.new_zeros(count)
+    sizes.index_add_(0, owners, torch.ones_like(owners))
     starts = sizes.cumsum(0) - sizes
     index = torch.empty_like(owners)
     index[order] = (
@@ -162,26 +164,36 @@ class SinglePixelDecoder(BaseModule):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, codes: Tensor, owners: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, codes: Tensor, owners: Tensor | None, labels: Tensor
+    ) -> Tensor:
         """Decode instances that may share vectors.
 
         Args:
             codes: (Q, in_channels) vectors.
-            owners: (P,) vector of each mask, in 0..Q - 1.
+            owners: (P,) vector of each mask, in 0..Q - 1; None if each has
+                its own, in order.
             labels: (P,) classes, in 0..K - 1.
 
         Returns:
             (P, S, S) logits of each label's own channel.
         """
         doublings, small, medium = self._grow(codes)
-        slots, count = index_within_group(owners, len(codes))
-        weight = self.classifier.weight.flatten(1)[labels]
-        weights = weight.new_zeros(len(codes), count, weight.shape[1])
-        weights = weights.index_put((owners, slots), weight).transpose(1, 2)
-        at_once = PIXELS_AT_ONCE if codes.is_cuda else ON_CPU_AT_ONCE
+        weights = self.classifier.weight.flatten(1)[labels][..., None]
+        if owners is not None:
+            slots, count = index_within_group(owners, len(codes))
+            empty = weights.new_zeros(len(codes), count, weights.shape[1])
+            weights = empty.index_put((owners, slots), weights[..., 0])
+            weights = weights.transpose(1, 2)
+        on_cpu = codes.device.type == 'cpu'
+        at_once = ON_CPU_AT_ONCE if on_cpu else PIXELS_AT_ONCE
         parts = zip(*(x.split(at_once) for x in (small, medium, weights)))
-        logits = [self._classify_last(doublings, *part) for part in parts]
-        return self._to_grid(torch.cat(logits)[owners, :, slots], labels)
+        logits = torch.cat(
+            [self._classify_last(doublings, *part) for part in parts]
+        )
+        if owners is None:
+            return self._to_grid(logits[..., 0], labels)
+        return self._to_grid(logits[owners, :, slots], labels)
 
     def one_each(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Decode one mask of each vector, all of them at once.

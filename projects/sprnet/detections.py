@@ -1,90 +1,132 @@
 """Pixels behind detections. Shape letters: see :mod:`.pyramid`."""
 
-import math
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.utils import filter_scores_and_topk
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.utils import select_single_mlvl
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 
-def least_logit(probability: float, dtype: torch.dtype) -> float:
-    """Return a safe lower bound: every logit of type ``dtype`` whose rounded
-    sigmoid exceeds ``probability`` lies above it."""
-    eps = 4 * torch.finfo(dtype).eps
-    low = probability * (1 - eps)
-    if low <= 0:
-        return -math.inf
-    logit = math.log(low) - math.log1p(-low) if low < 1 else math.inf
-    return logit - eps * (abs(logit) + 1)
-
-
-def likely_pixels(logits: Tensor, threshold: float) -> Tensor:
-    """Return the pixels of a level's logits (A * K, H_l, W_l) that may exceed
-    a threshold of scores, (H_l, W_l) bool."""
-    # The comparison is negated, so that a maximum of NaN counts as likely.
-    return ~(logits.amax(dim=0) <= least_logit(threshold, logits.dtype))
-
-
-def _select_candidates(
-    cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict, prune: bool
-) -> tuple[Tensor, Tensor]:
-    """Pixels and scores of the head's candidates in its order, both (n,);
-    ``prune`` restricts the search to :func:`likely_pixels`."""
-    threshold = cfg.get('score_thr', 0)
-    start, pixels, candidates = 0, [], []
-    for level, logits in enumerate(cls_scores):
-        if prune:
-            mask = likely_pixels(logits, threshold)
-        else:
-            mask = torch.ones_like(logits[0], dtype=torch.bool)
-        scores = logits.permute(1, 2, 0)[mask]
-        scores = scores.reshape(-1, head.cls_out_channels)
-        if getattr(head.loss_cls, 'custom_cls_channels', False):
-            scores = head.loss_cls.get_activation(scores)
-        elif head.use_sigmoid_cls:
-            scores = scores.sigmoid()
-        else:
-            scores = scores.softmax(-1)[:, :-1]
-        scores, _, priors, _ = filter_scores_and_topk(
-            scores, threshold, cfg.get('nms_pre', -1)
-        )
-        per_pixel = head.prior_generator.num_base_priors[level]
-        level_pixels = mask.flatten().nonzero()[:, 0]
-        pixels.append(start + level_pixels[priors // per_pixel])
-        candidates.append(scores)
-        start += mask.numel()
-    return torch.cat(pixels), torch.cat(candidates)
-
-
-def candidate_pixels(
-    cls_scores: Sequence[Tensor],
-    head: nn.Module,
-    cfg: dict,
-    candidates: Tensor,
-) -> Tensor:
-    """Find the pixels of the candidates that a dense head decodes.
-
-    The head returns boxes, scores and labels of its candidates, but not their
-    pixels. The same selection from the same scores recovers them.
+class WatchedPriors:
+    """A level's priors, which record the pixels of those that a head selects.
 
     Args:
-        cls_scores: (A * K, H_l, W_l) of each level, of one image.
-        head: The stock head.
-        cfg: Its test settings.
-        candidates: (n,) scores of the candidates, as the head returns them.
+        priors: (H_l * W_l * A, 4), or (H_l * W_l, 2) for points.
+        first: First pixel of the level.
+        per_pixel: Priors of a pixel, A.
+
+    Attributes:
+        pixels: (n,) of the selected priors; before a selection None.
+    """
+
+    def __init__(self, priors: Tensor, first: int, per_pixel: int) -> None:
+        self.priors = priors
+        self.first = first
+        self.per_pixel = per_pixel
+        self.pixels: Tensor | None = None
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        self.pixels = self.first + index // self.per_pixel
+        return self.priors[index]
+
+
+def can_be_watched(head: nn.Module) -> bool:
+    """Whether a dense head selects its candidates level by level, as
+    MMDetection's base class does, so that :func:`candidates` can follow."""
+    return type(head).predict_by_feat is BaseDenseHead.predict_by_feat
+
+
+def candidates(
+    head: nn.Module,
+    outs: Sequence[Sequence[Tensor]],
+    img_metas: Sequence[dict],
+    cfg: dict,
+    rescale: bool,
+) -> list[InstanceData]:
+    """Return a dense head's candidates, before NMS, and their pixels.
+
+    The head itself selects them. A second selection from the same scores
+    could differ where scores are equal, and a GPU would wait for it.
+
+    Args:
+        head: A dense head that :func:`can_be_watched`.
+        outs: Its outputs, each a list over levels of (N, ..., H_l, W_l).
+        img_metas: Meta information of the N images.
+        cfg: Test settings.
+        rescale: Return boxes at the images' original size.
 
     Returns:
-        (n,) pixels of the pyramid, in the order of the candidates.
+        For each image the result of ``head.predict_by_feat`` with
+        ``with_nms=False``, and its additional field ``pixels`` (n,).
     """
-    if head.use_sigmoid_cls:
-        pixels, scores = _select_candidates(cls_scores, head, cfg, True)
-        # The last bit of a sigmoid depends on its position in memory. If the
-        # scores differ, so may the order of the candidates.
-        if torch.equal(scores, candidates):
-            return pixels
-    return _select_candidates(cls_scores, head, cfg, False)[0]
+    sizes = [scores.shape[-2:] for scores in outs[0]]
+    priors = head.prior_generator.grid_priors(
+        sizes, dtype=outs[0][0].dtype, device=outs[0][0].device
+    )
+    results = []
+    for n, meta in enumerate(img_metas):
+        watched, first = [], 0
+        for level, (height, width) in enumerate(sizes):
+            per_pixel = head.prior_generator.num_base_priors[level]
+            watched.append(WatchedPriors(priors[level], first, per_pixel))
+            first += height * width
+        scores, deltas, *factors = (
+            select_single_mlvl(levels, n) for levels in outs
+        )
+        per_image = head._predict_by_feat_single(
+            cls_score_list=scores,
+            bbox_pred_list=deltas,
+            score_factor_list=factors[0] if factors else [None] * len(sizes),
+            mlvl_priors=watched,
+            img_meta=meta,
+            cfg=cfg,
+            rescale=rescale,
+            with_nms=False,
+        )
+        pixels = [p.pixels for p in watched if p.pixels is not None]
+        if sum(map(len, pixels)) != len(per_image):
+            raise ValueError(
+                f'{type(head).__name__} does not select its candidates from '
+                'the priors of each level, so the pixels behind them are '
+                'unknown; use an encoder that reads boxes, such as BoxGrid'
+            )
+        per_image.pixels = torch.cat(pixels)
+        results.append(per_image)
+    return results
+
+
+def _outputs(
+    head: nn.Module, feats: Sequence[Tensor]
+) -> list[list[Tensor]]:
+    """The outputs of a head for its levels, in single precision."""
+    # Boxes need float32, and mmcv's NMS has no half precision on a CPU.
+    outs = head(feats[: head.prior_generator.num_levels])
+    return [[out.float() for out in levels] for levels in outs]
+
+
+def predict_boxes(
+    head: nn.Module,
+    feats: Sequence[Tensor],
+    img_metas: list[dict],
+    rescale: bool,
+) -> list[InstanceData]:
+    """Return any dense head's detections.
+
+    Args:
+        head: A dense head of MMDetection.
+        feats: (N, C, H_l, W_l) of each level. Maps beyond the head's levels
+            are ignored.
+        img_metas: Meta information of the N images.
+        rescale: Return boxes at the images' original size.
+
+    Returns:
+        For each image the result of ``head.predict``, bit for bit.
+    """
+    return head.predict_by_feat(
+        *_outputs(head, feats), batch_img_metas=img_metas, rescale=rescale
+    )
 
 
 def predict_boxes_and_pixels(
@@ -93,41 +135,25 @@ def predict_boxes_and_pixels(
     img_metas: list[dict],
     rescale: bool,
 ) -> list[InstanceData]:
-    """Return a stock dense head's detections and the pixel behind each.
+    """Return a dense head's detections and the pixel behind each.
 
     Args:
-        head: A dense head of MMDetection that inherits the base class's
-            ``predict_by_feat``.
-        feats: (N, C, H_l, W_l) of each level. Maps beyond the head's levels
-            are ignored.
-        img_metas: Meta information of the N images.
-        rescale: Return boxes at the images' original size.
+        head: A dense head that :func:`can_be_watched`.
+        feats, img_metas, rescale: As for :func:`predict_boxes`.
 
     Returns:
-        For each image the result of ``head.predict``, bit for bit, with the
-        additional field ``pixels`` (P,).
+        The results of :func:`predict_boxes` with the additional field
+        ``pixels`` (P,).
     """
-    # Boxes need float32, and mmcv's NMS has no half precision on a CPU.
-    outs = head(feats[: head.prior_generator.num_levels])
-    outs = [[out.float() for out in levels] for levels in outs]
-    # The size filter would drop candidates before their pixels are known. It
-    # applies at the size of the results, so _bbox_post_process applies it.
+    # The size filter would drop candidates before their pixels are known.
     unfiltered = head.test_cfg.copy()
     unfiltered.min_bbox_size = -1
-    candidates = head.predict_by_feat(
-        *outs, batch_img_metas=img_metas, cfg=unfiltered, with_nms=False
-    )
-    detections = []
-    for n, (results, meta) in enumerate(zip(candidates, img_metas)):
-        results.pixels = candidate_pixels(
-            [scores[n].detach() for scores in outs[0]],
-            head,
-            head.test_cfg,
-            results.scores,
+    return [
+        head._bbox_post_process(results, head.test_cfg, img_meta=meta)
+        for results, meta in zip(
+            candidates(
+                head, _outputs(head, feats), img_metas, unfiltered, rescale
+            ),
+            img_metas,
         )
-        detections.append(
-            head._bbox_post_process(
-                results, head.test_cfg, rescale=rescale, img_meta=meta
-            )
-        )
-    return detections
+    ]

@@ -27,17 +27,19 @@ class Encoder(BaseModule, ABC):
         out_channels (int): Length of a vector.
         fine_channels (int): Channels of the backbone's first map, if the
             encoder reads it; otherwise 0.
+        reads_pixels (bool): Whether it needs the instances' pixels.
     """
 
     out_channels: int
     fine_channels: int = 0
+    reads_pixels: bool = False
 
     @abstractmethod
     def forward(
         self,
         feats: Sequence[Tensor],
         batch_indices: Tensor,
-        pixels: Tensor,
+        pixels: Tensor | None,
         boxes: Tensor,
     ) -> Tensor:
         """Encode instances.
@@ -47,7 +49,7 @@ class Encoder(BaseModule, ABC):
                 backbone's first map, if ``fine_channels`` is not 0.
             batch_indices: (P,) image of each instance.
             pixels: (P,) pixel that detected the instance or, in training,
-                that the sampler chose.
+                that the sampler chose. None if ``reads_pixels`` is False.
             boxes: (P, 4) frame that its mask fills, as (x1, y1, x2, y2) in
                 pixels of the network's input.
 
@@ -59,9 +61,9 @@ class Encoder(BaseModule, ABC):
         self,
         feats: Sequence[Tensor],
         batch_indices: Tensor,
-        pixels: Tensor,
+        pixels: Tensor | None,
         boxes: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Encode instances that may share vectors.
 
         Args:
@@ -69,10 +71,9 @@ class Encoder(BaseModule, ABC):
 
         Returns:
             Vectors (Q, out_channels), and the vector of each instance (P,), an
-            index in 0..Q - 1.
+            index in 0..Q - 1, or None if each has its own, in order.
         """
-        codes = self(feats, batch_indices, pixels, boxes)
-        return codes, torch.arange(len(codes), device=codes.device)
+        return self(feats, batch_indices, pixels, boxes), None
 
 
 class PixelEncoder(Encoder):
@@ -80,6 +81,8 @@ class PixelEncoder(Encoder):
 
     It ignores boxes, so the instances of a pixel share its vector.
     """
+
+    reads_pixels = True
 
     def distinct(
         self,

@@ -2,42 +2,88 @@
 
 import numpy as np
 import torch
+from mmcv.ops import roi_align
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
+Masks = BitmapMasks | PolygonMasks
+
+
+def sample_targets(
+    masks: Masks, instances: Tensor, boxes: Tensor, size: int
+) -> tuple[Tensor, Tensor | slice]:
+    """Make the targets of an image's samples, which may share crops.
+
+    Args:
+        masks, instances, boxes, size: As for :func:`mask_targets`.
+
+    Returns:
+        Targets (P, S, S), and the index of the samples whose objects have a
+        mask. An annotation without a segmentation is loaded with an empty
+        mask, see :class:`.runtime.datasets.CheckedCocoDataset`.
+    """
+    # The masks are on the CPU, so a GPU has to wait here, but only once.
+    keys = torch.cat([instances[:, None].float(), boxes], dim=1).cpu().numpy()
+    _, first, crop = np.unique(
+        keys, axis=0, return_index=True, return_inverse=True
+    )
+    order = torch.from_numpy(np.append(first, crop)).to(boxes.device)
+    first_sample, crop_of_sample = order.tensor_split([len(first)])
+    objects = keys[:, 0].astype(int)
+    targets = mask_targets(
+        masks, torch.from_numpy(objects[first]), boxes[first_sample], size
+    )[crop_of_sample]
+    with_mask = [i for i in set(objects.tolist()) if masks[i].areas[0] > 0]
+    kept = np.isin(objects, with_mask)
+    if kept.all():
+        return targets, slice(None)
+    return targets, torch.from_numpy(kept.nonzero()[0]).to(boxes.device)
 
 
 def mask_targets(
-    masks: BitmapMasks | PolygonMasks,
-    instances: Tensor,
-    boxes: Tensor,
-    size: int,
+    masks: Masks, instances: Tensor, boxes: Tensor, size: int
 ) -> Tensor:
     """Crop masks to boxes and resize them to training targets (3.2).
 
     Args:
         masks: Masks of an image's G objects.
-        instances: (P,) object of each crop.
+        instances: (P,) object of each crop, on the CPU or the boxes' device.
         boxes: (P, 4) as (x1, y1, x2, y2), in pixels of the masks.
         size: Side S of the targets, in cells.
 
     Returns:
         (P, S, S) of 0. and 1., on the boxes' device.
     """
-    targets = [boxes.new_zeros(0, size, size)]
-    indices, frames = instances.cpu().numpy(), boxes.cpu().numpy()
-    for first in range(0, len(boxes), MASKS_AT_ONCE):
-        part = slice(first, first + MASKS_AT_ONCE)
-        crops = masks[indices[part]].crop_and_resize(
-            frames[part],
-            (size, size),
-            np.arange(len(frames[part])),
-            boxes.device,
-        )
-        targets.append(crops.to_tensor(boxes.dtype, boxes.device))
-    return torch.cat(targets)
+    crop = _crop_polygons if isinstance(masks, PolygonMasks) else _crop_bitmaps
+    parts = zip(
+        instances.cpu().split(MASKS_AT_ONCE), boxes.split(MASKS_AT_ONCE)
+    )
+    return torch.cat([crop(masks, *part, size) for part in parts])
+
+
+def _crop_bitmaps(
+    masks: BitmapMasks, instances: Tensor, boxes: Tensor, size: int
+) -> Tensor:
+    """As ``BitmapMasks.crop_and_resize`` does, but crops that share a mask
+    share a copy of it, and a GPU keeps the results."""
+    objects, slots = instances.unique(return_inverse=True)
+    bits = torch.from_numpy(masks.masks[objects.numpy()]).to(boxes.device)
+    rois = torch.cat([slots.to(boxes)[:, None], boxes], dim=1)
+    cells = roi_align(
+        bits[:, None].to(boxes), rois, (size, size), 1.0, 0, 'avg', True
+    )
+    return (cells[:, 0] >= 0.5).to(boxes)
+
+
+def _crop_polygons(
+    masks: PolygonMasks, instances: Tensor, boxes: Tensor, size: int
+) -> Tensor:
+    crops = masks.crop_and_resize(
+        boxes.cpu().numpy(), (size, size), instances.numpy()
+    )
+    return crops.to_tensor(boxes.dtype, boxes.device)
 
 
 def check_masks(gt: InstanceData, meta: dict) -> None:

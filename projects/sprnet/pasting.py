@@ -5,84 +5,105 @@ the edges of their boxes, always needs dense images, and pastes masks one by
 one on a CPU and over the whole image on a GPU.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-PIXELS_AT_ONCE = 2**20  # bounds the memory of patches
+PIXELS_AT_ONCE = 2**24  # bounds the memory of windows
+ON_CPU_AT_ONCE = 2**20  # keeps them in a CPU's caches
 
 
-class Patch(NamedTuple):
-    """Some columns of the part of an image that a mask's box covers."""
+class Windows(NamedTuple):
+    """Parts of equal size of the images of n masks, which cover their boxes or
+    some columns of them."""
 
-    index: int  # of the mask
-    top: int
-    left: int
-    inside: Tensor  # (h, w) bool
-
-
-def _span(start: Tensor, stop: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """First pixel whose centre lies in start..stop and the one after the last,
-    clipped to an axis of ``length`` pixels; both (P,) int64."""
-    first, last = (
-        (edge.nan_to_num() - 0.5).ceil().clamp(0, length).long()
-        for edge in (start, stop)
-    )
-    return first, torch.maximum(first, last)
+    masks: Sequence[int]  # (n,) indices
+    tops: Sequence[int]  # (n,) first rows
+    lefts: Sequence[int]  # (n,) first columns
+    corners: Tensor  # (n,) index of the first pixel in all masks' images
+    inside: Tensor  # (n, h, w) bool, the pixels of the masks
 
 
-def _interpolation(
-    pixels: Tensor, start: Tensor, stop: Tensor, cells: int
+def _span(edges: Tensor, length: int) -> Tensor:
+    """First pixel whose centre lies between the edges (P, 2) of boxes and the
+    one after the last, clipped to an axis of ``length`` pixels; (P, 2)."""
+    pixels = (edges.nan_to_num() - 0.5).ceil().clamp(0, length).long()
+    return torch.maximum(pixels, pixels[:, :1])
+
+
+def _weights(
+    edges: Tensor, span: Tensor, corner: Tensor, count: int, cells: int
 ) -> Tensor:
-    """Bilinear weights on one axis of ``cells`` stretched over start..stop.
+    """Bilinear weights on one axis of cells that are stretched over a box.
 
     Beyond the centres of the first and last cell their values continue.
 
     Args:
-        pixels: (P, k).
-        start, stop: (P,).
+        edges: (n, 2) of the box on this axis.
+        span: (n, 2) its first pixel and the one after the last.
+        corner: (n,) first pixel of a window.
+        count: Number of the window's pixels.
+        cells: Number of cells.
 
     Returns:
-        (P, k, cells).
+        (n, count, cells); NaN for pixels outside of the box.
     """
-    extent = (stop - start).clamp(min=1e-6)[:, None]
-    points = (pixels + 0.5 - start[:, None]) / extent * cells - 0.5
+    pixels = corner[:, None] + torch.arange(count, device=corner.device)
+    extent = (edges[:, 1:] - edges[:, :1]).clamp(min=1e-6)
+    points = (pixels + 0.5 - edges[:, :1]) / extent * cells - 0.5
     points = points.clamp(0, cells - 1)[..., None]
-    grid = torch.arange(cells, device=points.device)
-    return (1 - (points - grid).abs()).clamp(min=0)
+    grid = torch.arange(cells, device=corner.device)
+    weights = (1 - (points - grid).abs_()).clamp_(min=0)
+    outside = (pixels < span[:, :1]) | (pixels >= span[:, 1:])
+    return weights.masked_fill_(outside[..., None], torch.nan)
+
+
+def _size(group: Sequence[int], spans: Sequence[Sequence[int]]) -> list[int]:
+    """Largest height and width of some boxes."""
+    return [
+        max(spans[i][axis + 1] - spans[i][axis] for i in group)
+        for axis in (0, 2)
+    ]
 
 
 def _groups(
-    heights: list[int], widths: list[int], cells: int
+    spans: Sequence[Sequence[int]], cells: int, at_once: int
 ) -> Iterator[list[int]]:
     """Group the indices of boxes of similar height and width.
 
-    A group is computed together, padded to its largest box. Boxes without
-    pixels are in no group.
+    A group is computed together, padded to its largest box, and has about
+    ``at_once`` pixels at most. Boxes without pixels are in no group.
+
+    Args:
+        spans: First row, end of the rows, first column and end of the columns
+            of each box.
+        cells: Side of the masks.
+        at_once: Number of pixels.
     """
     similar: dict[tuple[int, int], list[int]] = {}
-    for index, (height, width) in enumerate(zip(heights, widths)):
+    for index in range(len(spans)):
+        height, width = _size([index], spans)
         if height and width:
             # Sizes within a factor of 4: few groups, little padding.
             key = height.bit_length() // 2, width.bit_length() // 2
             similar.setdefault(key, []).append(index)
     for group in similar.values():
-        rows = max(cells, *(heights[i] for i in group))
-        columns = max(cells, *(widths[i] for i in group))
-        at_once = max(PIXELS_AT_ONCE // (rows * columns), 1)
-        for first in range(0, len(group), at_once):
-            yield group[first : first + at_once]
+        rows, columns = (max(cells, side) for side in _size(group, spans))
+        count = max(at_once // (rows * columns), 1)
+        for first in range(0, len(group), count):
+            yield group[first : first + count]
 
 
-def mask_patches(
+def mask_windows(
     probabilities: Tensor,
     boxes: Tensor,
     height: int,
     width: int,
     threshold: float,
-) -> Iterator[Patch]:
+) -> Iterator[Windows]:
     """Resize masks to their boxes and threshold them (3.3).
 
     The interpolation is bilinear. A box covers the pixels whose centres it
@@ -95,38 +116,39 @@ def mask_patches(
         threshold: Least probability of a mask's pixel.
 
     Yields:
-        Patches within the image. Those of one mask follow each other from
+        Windows within the image. Those of one mask follow each other from
         left to right and cover its box; a box without pixels has none.
     """
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
-    cells = probabilities.shape[-1]
+    cells, device = probabilities.shape[-1], boxes.device
+    at_once = ON_CPU_AT_ONCE if device.type == 'cpu' else PIXELS_AT_ONCE
     x1, y1, x2, y2 = boxes.to(probabilities.dtype).unbind(1)
-    tops, bottoms = _span(y1, y2, height)
-    lefts, rights = _span(x1, x2, width)
-    spans = torch.stack([tops, bottoms, lefts, rights], 1).tolist()
-    heights, widths = (bottoms - tops).tolist(), (rights - lefts).tolist()
-
-    def weights(group, first, count, start, stop):
-        """(len(group), count, S): weights of ``count`` pixels per mask."""
-        pixels = first[group, None] + torch.arange(count, device=boxes.device)
-        weight = _interpolation(pixels, start[group], stop[group], cells)
-        return weight.to(probabilities)
-
-    for group in _groups(heights, widths, cells):
-        rows = max(heights[i] for i in group)
-        columns = max(widths[i] for i in group)
-        step = max(PIXELS_AT_ONCE // (rows * len(group)), 1)
-        stretched = weights(group, tops, rows, y1, y2) @ probabilities[group]
-        across = weights(group, lefts, columns, x1, x2).transpose(1, 2)
+    ys, xs = torch.stack([y1, y2], dim=1), torch.stack([x1, x2], dim=1)
+    y_span, x_span = _span(ys, height), _span(xs, width)
+    # The only wait of a GPU: sizes decide what is computed together.
+    spans = torch.cat([y_span, x_span], dim=1).tolist()
+    groups = list(_groups(spans, cells, at_once))
+    order = torch.tensor(list(chain(*groups)), dtype=torch.long, device=device)
+    for group, chosen in zip(groups, order.split([len(g) for g in groups])):
+        rows, columns = _size(group, spans)
+        top = y_span[chosen, 0].clamp(max=height - rows)
+        left = x_span[chosen, 0].clamp(max=width - columns)
+        stretched = (
+            _weights(ys[chosen], y_span[chosen], top, rows, cells)
+            @ probabilities[chosen]
+        )
+        across = _weights(xs[chosen], x_span[chosen], left, columns, cells)
+        across = across.transpose(1, 2)
+        step = max(at_once // (rows * len(group)), 1)
         for first in range(0, columns, step):
-            values = stretched @ across[..., first : first + step]
-            for index, inside in zip(group, values >= threshold):
-                top, bottom, left, right = spans[index]
-                left += first
-                if left < right:
-                    inside = inside[: bottom - top, : right - left]
-                    yield Patch(index, top, left, inside)
+            yield Windows(
+                group,
+                [min(spans[i][0], height - rows) for i in group],
+                [min(spans[i][2], width - columns) + first for i in group],
+                (chosen * height + top) * width + left + first,
+                stretched @ across[..., first : first + step] >= threshold,
+            )
 
 
 def paste_masks(
@@ -136,7 +158,7 @@ def paste_masks(
     width: int,
     threshold: float,
 ) -> Tensor:
-    """Paste each mask into an image of its own, as :func:`mask_patches` does.
+    """Paste each mask into an image of its own, as :func:`mask_windows` does.
 
     Returns:
         (P, height, width) bool.
@@ -144,9 +166,13 @@ def paste_masks(
     masks = torch.zeros(
         (len(boxes), height, width), dtype=torch.bool, device=boxes.device
     )
-    for index, top, left, inside in mask_patches(
+    for windows in mask_windows(
         probabilities, boxes, height, width, threshold
     ):
-        rows, columns = inside.shape
-        masks[index, top : top + rows, left : left + columns] = inside
+        _, rows, columns = windows.inside.shape
+        starts = windows.corners[:, None] + width * torch.arange(
+            rows, device=boxes.device
+        )
+        # All rows of the windows in one operation: each begins at some pixel.
+        masks.view(-1).unfold(0, columns, 1)[starts] = windows.inside
     return masks

@@ -83,6 +83,36 @@ def positive_pixels(
     return pixels, instances[pixels]
 
 
+def positive_and_best_pixels(
+    anchors: Tensor, boxes: Tensor, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Find the positive pixels, and the best pixel of every other object.
+
+    Args:
+        As for :func:`positive_pixels`.
+
+    Returns:
+        The result of :func:`positive_pixels`, followed by the pixels of
+        objects without a positive pixel, see :func:`best_pixels`, if they
+        overlap an anchor.
+    """
+    overlaps, _, instances = assign_pixels(anchors, boxes)
+    positive = overlaps > threshold
+    best, best_overlaps = best_pixels(anchors, boxes)
+    # Negative pixels train object G, which does not exist.
+    trained = torch.where(positive, instances, len(boxes))
+    left_out = positive.new_ones(len(boxes) + 1).index_fill_(0, trained, False)
+    # A GPU waits for nonzero, so there is only one.
+    chosen = torch.cat([positive, left_out[:-1] & (best_overlaps > 0)])
+    chosen = chosen.nonzero()[:, 0]
+    pixels = torch.arange(len(positive), device=boxes.device)
+    objects = torch.arange(len(boxes), device=boxes.device)
+    return (
+        torch.cat([pixels, best])[chosen],
+        torch.cat([instances, objects])[chosen],
+    )
+
+
 def best_pixels(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Find the pixel with the anchor that overlaps each box most.
 

@@ -46,20 +46,21 @@ def flatten_pyramid(feats: Sequence[Tensor]) -> Tensor:
     return torch.cat([*levels, zeros], dim=1).flatten(0, 1)
 
 
-def _size_table(sizes: Sizes, like: Tensor) -> Tensor:
-    """(levels, 2) with the dtype and device of ``like``."""
-    # A list of lists would become a constant of a traced graph.
+def size_table(sizes: Sizes, like: Tensor) -> Tensor:
+    """Return (levels, 2) with the dtype and device of ``like``."""
+    # A list of lists would become a constant of a traced graph, and a GPU
+    # would wait to copy it.
     sides = [
-        torch.scalar_tensor(side, dtype=like.dtype)
+        torch.scalar_tensor(side, dtype=like.dtype, device=like.device)
         for size in sizes
         for side in size
     ]
-    return torch.stack(sides).view(-1, 2).to(like.device)
+    return torch.stack(sides).view(-1, 2)
 
 
 def locate(pixels: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
     """Return level, row and column of pixels, each of the pixels' shape."""
-    return _locate(pixels, _size_table(sizes, pixels))
+    return _locate(pixels, size_table(sizes, pixels))
 
 
 def _locate(pixels: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +91,7 @@ def window_rows(
         (P, kernel * kernel) rows of :func:`flatten_pyramid`, in the order of a
         convolution's weights. Taps outside of the pixel's level read zeros.
     """
-    table = _size_table(sizes, pixels)
+    table = size_table(sizes, pixels)
     level, y, x = _locate(pixels, table)
     height, width = table[level, 0, None], table[level, 1, None]
     reach = torch.arange(kernel, device=pixels.device) - kernel // 2
@@ -121,7 +122,7 @@ def bilinear_rows(
     Returns:
         Rows of :func:`flatten_pyramid` and weights, both (P, M, 4).
     """
-    table = _size_table(sizes, batch_indices)
+    table = size_table(sizes, batch_indices)
     lengths = table.prod(1)
     starts = (lengths.cumsum(0) - lengths)[levels]
     starts = starts + batch_indices * (lengths.sum() + 1)
@@ -150,9 +151,9 @@ def sample_map(feat: Tensor, batch_indices: Tensor, points: Tensor) -> Tensor:
     """
     # One image below the other, so that a single call samples all of them
     column = feat.transpose(0, 1).flatten(1, 2)[None]
-    height, width = _size_table(pyramid_sizes([feat]), batch_indices)[0]
+    height, width = size_table(pyramid_sizes([feat]), batch_indices)[0]
     sides = torch.stack([width, height])
-    extent = _size_table(pyramid_sizes([column]), batch_indices)[0].flip(0)
+    extent = size_table(pyramid_sizes([column]), batch_indices)[0].flip(0)
     inside = ((points >= -1) & (points <= sides)).all(dim=-1)
     points = points.nan_to_num().clamp(min=0).minimum((sides - 1).to(points))
     offset = torch.stack([0 * batch_indices, batch_indices * height], dim=1)

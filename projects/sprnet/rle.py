@@ -1,22 +1,26 @@
 """COCO run lengths of masks, made without dense images."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
+import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from .pasting import Patch, mask_patches
+from .pasting import Windows, mask_windows
+
+COPIED_AT_ONCE = 2**24  # pixels, bounds the memory of windows
 
 
-def _runs(patch: Patch, height: int) -> np.ndarray:
-    """Starts and ends of a patch's runs, (k, 2).
+def _runs(inside: np.ndarray, top: int, left: int, height: int) -> np.ndarray:
+    """Starts and ends of a window's runs, (k, 2).
 
     They count the image's pixels column by column. No run passes the end of
     its column.
     """
-    columns = patch.inside.T.cpu().numpy()
-    edges = np.diff(columns, axis=1, prepend=False, append=False)
+    edges = np.diff(inside.T, axis=1, prepend=False, append=False)
     column, row = edges.nonzero()
-    return ((patch.left + column) * height + patch.top + row).reshape(-1, 2)
+    return ((left + column) * height + top + row).reshape(-1, 2)
 
 
 def _encode(runs: list[np.ndarray], height: int, width: int) -> dict:
@@ -35,6 +39,28 @@ def _encode(runs: list[np.ndarray], height: int, width: int) -> dict:
     )
 
 
+def _batches(windows: Iterable[Windows]) -> Iterator[list[Windows]]:
+    """Collect windows until they have ``COPIED_AT_ONCE`` pixels."""
+    batch: list[Windows] = []
+    pixels = 0
+    for one in windows:
+        batch.append(one)
+        pixels += one.inside.numel()
+        if pixels >= COPIED_AT_ONCE:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def _copied(batch: list[Windows]) -> Iterator[np.ndarray]:
+    """Yield each (n, h, w) of some windows; a GPU waits once for all."""
+    flat = torch.cat([windows.inside.flatten() for windows in batch]).cpu()
+    for windows in batch:
+        part, flat = flat.tensor_split([windows.inside.numel()])
+        yield part.view(windows.inside.shape).numpy()
+
+
 def rle_masks(
     probabilities: Tensor,
     boxes: Tensor,
@@ -45,12 +71,18 @@ def rle_masks(
     """Encode the masks of :func:`.pasting.paste_masks`, bit for bit.
 
     Args:
-        As for :func:`.pasting.mask_patches`.
+        As for :func:`.pasting.mask_windows`.
 
     Returns:
         P dicts of ``size``, [height, width], and ``counts``, compressed.
     """
-    runs: list[list[np.ndarray]] = [[] for _ in boxes]
-    for patch in mask_patches(probabilities, boxes, height, width, threshold):
-        runs[patch.index].append(_runs(patch, height))
+    runs: list[list[np.ndarray]] = [[] for _ in range(len(boxes))]
+    for batch in _batches(
+        mask_windows(probabilities, boxes, height, width, threshold)
+    ):
+        for windows, inside in zip(batch, _copied(batch)):
+            for index, top, left, mask in zip(
+                windows.masks, windows.tops, windows.lefts, inside
+            ):
+                runs[index].append(_runs(mask, top, left, height))
     return [_encode(mask_runs, height, width) for mask_runs in runs]

@@ -5,35 +5,21 @@ Shape letters: see :mod:`.pyramid`.
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from mmdet.registry import TASK_UTILS
-from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from torch import Tensor
 
 from .boxes import jittered
 from .options import check_number, check_whole
-from .pixels import best_pixels, positive_pixels
+from .pixels import positive_pixels, positive_and_best_pixels
 
 
 class Samples(NamedTuple):
     """The P instances of one image that train masks."""
 
-    pixels: Tensor  # (P,) of the pyramid
+    pixels: Tensor | None  # (P,) of the pyramid; None: not chosen
     instances: Tensor  # (P,) indices of the image's objects
     boxes: Tensor  # (P, 4) that each mask fills
-
-
-def with_masks(samples: Samples, masks: BitmapMasks | PolygonMasks) -> Samples:
-    """Keep the samples whose objects have a mask.
-
-    An annotation without a segmentation is loaded with an empty mask, see
-    :class:`.runtime.datasets.CheckedCocoDataset`.
-    """
-    objects, index = samples.instances.unique(return_inverse=True)
-    areas = np.asarray(masks[objects.cpu().numpy()].areas)
-    kept = torch.from_numpy(areas > 0).to(objects.device)[index]
-    return Samples(*(field[kept] for field in samples))
 
 
 @TASK_UTILS.register_module()
@@ -100,18 +86,7 @@ class EveryObjectPixelSampler(OverlapPixelSampler):
         self, anchors: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the base class's pixels, then those of other objects."""
-        pixels, instances = super().positives(anchors, boxes)
-        left_out = torch.ones(
-            len(boxes), dtype=torch.bool, device=boxes.device
-        )
-        left_out[instances] = False
-        left_out = left_out.nonzero()[:, 0]
-        best, overlaps = best_pixels(anchors, boxes[left_out])
-        covered = overlaps > 0
-        return (
-            torch.cat([pixels, best[covered]]),
-            torch.cat([instances, left_out[covered]]),
-        )
+        return positive_and_best_pixels(anchors, boxes, self.threshold)
 
 
 @TASK_UTILS.register_module()
@@ -154,7 +129,7 @@ class JitteredBoxSampler:
     def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
         """Sample an image with anchors (L, A, 4) and ground truth (G, 4).
 
-        Empty and NaN boxes have no samples.
+        Empty and NaN boxes have no samples. No pixels are chosen.
         """
         (usable,) = (
             (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero(as_tuple=True)
@@ -163,11 +138,7 @@ class JitteredBoxSampler:
         if len(instances) > self.max_boxes:
             chosen = _random_choice(instances, self.max_boxes)
             instances = instances[chosen]
-        frames = jittered(boxes[instances], self.std)
-        # Only pixel encoders read the pixels. They are set for every encoder,
-        # so that any sampler works with any encoder.
-        pixels, _ = best_pixels(anchors, frames)
-        return Samples(pixels, instances, frames)
+        return Samples(None, instances, jittered(boxes[instances], self.std))
 
 
 def _random_choice(items: Tensor, count: int) -> Tensor:

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .boxes import enlarged
-from .mask_targets import check_masks, mask_targets
+from .mask_targets import check_masks, sample_targets
 from .options import (
     build_part,
     check,
@@ -22,8 +22,8 @@ from .options import (
     check_positive,
     check_whole,
 )
+from .pixels import best_pixels
 from .pyramid import pyramid_sizes
-from .samplers import with_masks
 
 # Registry of each part, and the modules with this project's types
 PARTS = dict(
@@ -133,7 +133,7 @@ class SPRHead(BaseModule):
         self,
         feats: Sequence[Tensor],
         batch_indices: Tensor,
-        pixels: Tensor,
+        pixels: Tensor | None,
         boxes: Tensor,
         labels: Tensor,
     ) -> Tensor:
@@ -162,18 +162,17 @@ class SPRHead(BaseModule):
             batch_data_samples: With ``gt_instances``: boxes, labels, masks.
         """
         batch_gt, _, img_metas = unpack_gt_instances(batch_data_samples)
-        positives = _join(
-            [
-                self.positives(gt, meta, feats)
-                for gt, meta in zip(batch_gt, img_metas)
-            ]
-        )
+        positives = [
+            self.positives(gt, meta, feats)
+            for gt, meta in zip(batch_gt, img_metas)
+        ]
+        targets = torch.cat([samples.pop('targets') for samples in positives])
         logits = self._reconstruct(feats, positives)
-        count = reduce_mean(logits.new_tensor(float(len(logits))))
+        count = reduce_mean(logits.new_full((), len(logits)))
         return dict(
             loss_mask=self.loss_mask(
                 logits.flatten(1),
-                positives.targets.flatten(1),
+                targets.flatten(1),
                 avg_factor=count * self.decoder.mask_size**2,
             )
         )
@@ -190,25 +189,23 @@ class SPRHead(BaseModule):
             feats: (N, C, H_l, W_l) of each level.
 
         Returns:
-            ``pixels`` (P,), ``boxes`` (P, 4), ``labels`` (P,) and ``targets``
-            (P, S, S).
+            ``boxes`` (P, 4), ``labels`` (P,), ``targets`` (P, S, S) and, if
+            the encoder reads them, ``pixels`` (P,).
         """
         check_masks(gt, meta)
-        samples = self.sampler(self.anchors(feats, meta), gt.bboxes)
-        samples = with_masks(samples, gt.masks)
-        boxes = self.frames(samples.boxes)
-        # The pixels of one object may share a crop, which is then made once.
-        keys = torch.cat([samples.instances[:, None].to(boxes), boxes], dim=1)
-        crops, crop = keys.unique(dim=0, return_inverse=True)
-        targets = mask_targets(
-            gt.masks, crops[:, 0].long(), crops[:, 1:], self.decoder.mask_size
+        anchors = self.anchors(feats, meta)
+        pixels, instances, boxes = self.sampler(anchors, gt.bboxes)
+        samples = InstanceData(
+            boxes=self.frames(boxes), labels=gt.labels[instances]
         )
-        return InstanceData(
-            pixels=samples.pixels,
-            boxes=boxes,
-            labels=gt.labels[samples.instances],
-            targets=targets[crop],
+        if self.encoder.reads_pixels:
+            if pixels is None:
+                pixels, _ = best_pixels(anchors, boxes)
+            samples.pixels = pixels
+        samples.targets, kept = sample_targets(
+            gt.masks, instances, samples.boxes, self.decoder.mask_size
         )
+        return samples[kept]
 
     def frames(self, boxes: Tensor) -> Tensor:
         """Return the frames that the masks of boxes (P, 4) fill, (P, 4)."""
@@ -217,21 +214,31 @@ class SPRHead(BaseModule):
     def anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
         """Return an image's anchors (L, A, 4), without area in the padding."""
         generator, device = self.anchor_generator, feats[0].device
+        # It keeps them on the CPU, and a GPU would wait for each copy.
+        generator.base_anchors = [x.to(device) for x in generator.base_anchors]
         sizes = pyramid_sizes(feats[: generator.num_levels])
         anchors = torch.cat(generator.grid_priors(sizes, device=device))
         valid = torch.cat(
             generator.valid_flags(sizes, meta['pad_shape'], device)
         )
-        anchors[~valid] = 0
+        anchors = anchors.masked_fill(~valid[:, None], 0)
         return anchors.view(-1, generator.num_base_anchors[0], 4)
 
     def _reconstruct(
-        self, feats: Sequence[Tensor], joined: InstanceData
+        self, feats: Sequence[Tensor], instances: InstanceList
     ) -> Tensor:
-        """Call :meth:`forward` for instances of :func:`_join`; in float32."""
-        fields = ('batch_indices', 'pixels', 'boxes', 'labels')
-        # The loss's sum over all cells exceeds half precision.
-        return self(feats, *(joined[field] for field in fields)).float()
+        """Call :meth:`forward` once for all images' instances; in float32."""
+        for n, per_image in enumerate(instances):
+            per_image.batch_indices = torch.full_like(per_image.labels, n)
+        joined = InstanceData.cat(instances)
+        logits = self(
+            feats,
+            joined.batch_indices,
+            joined.get('pixels'),
+            joined.boxes,
+            joined.labels,
+        )
+        return logits.float()  # the loss's sum exceeds half precision
 
     def predict(
         self,
@@ -245,8 +252,8 @@ class SPRHead(BaseModule):
         Args:
             feats: (N, C, H_l, W_l) of each level.
             batch_data_samples: With the images' meta information.
-            results_list: ``bboxes``, ``labels`` and ``pixels`` of each image,
-                see :func:`.detections.predict_boxes_and_pixels`.
+            results_list: ``bboxes`` and ``labels`` of each image and, if the
+                encoder reads them, ``pixels``; see :mod:`.detections`.
             rescale: Boxes and masks are at the images' original size.
 
         Returns:
@@ -287,14 +294,9 @@ class SPRHead(BaseModule):
             boxes = results.bboxes
             if rescale:  # to the network's input
                 boxes = scale_boxes(boxes, sample.scale_factor)
-            fields = dict(pixels=results.pixels, labels=results.labels)
-            instances.append(InstanceData(boxes=self.frames(boxes), **fields))
-        logits = self._reconstruct(feats, _join(instances))
+            one = InstanceData(boxes=self.frames(boxes), labels=results.labels)
+            if self.encoder.reads_pixels:
+                one.pixels = results.pixels
+            instances.append(one)
+        logits = self._reconstruct(feats, instances)
         return logits.sigmoid().split([len(r) for r in results_list])
-
-
-def _join(instances: InstanceList) -> InstanceData:
-    """Join the images' instances and add their ``batch_indices`` (P,)."""
-    for n, per_image in enumerate(instances):
-        per_image.batch_indices = torch.full_like(per_image.pixels, n)
-    return InstanceData.cat(instances)

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors.single_stage_instance_seg import (
     SingleStageInstanceSegmentor,
 )
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, OptSampleList, SampleList
-from mmdet.utils import ConfigType
+from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor, nn
 
-from .detections import predict_boxes_and_pixels
+from .detections import (
+    can_be_watched,
+    predict_boxes,
+    predict_boxes_and_pixels,
+)
 
 FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
 # Pairs of attributes that must be equal, if both exist
@@ -87,12 +90,15 @@ class SPRNet(SingleStageInstanceSegmentor):
 
     def _check_parts(self) -> None:
         head = self.bbox_head
-        if type(head).predict_by_feat is not BaseDenseHead.predict_by_feat:
+        encoder = self.mask_head.encoder
+        if encoder.reads_pixels and not can_be_watched(head):
             raise ValueError(
                 f'{type(self).__name__}: bbox_head.type={type(head).__name__} '
                 'selects its detections in its own way, so the pixels behind '
-                'them are unknown; use a head that inherits predict_by_feat '
-                "from MMDetection's BaseDenseHead"
+                f'them, which mask_head.encoder.type={type(encoder).__name__} '
+                'reads, are unknown; use an encoder that reads boxes, such as '
+                'BoxGrid, or a head that inherits predict_by_feat from '
+                "MMDetection's BaseDenseHead"
             )
         for option, source in MUST_MATCH:
             value, expected = self._attribute(option), self._attribute(source)
@@ -157,19 +163,37 @@ class SPRNet(SingleStageInstanceSegmentor):
         Returns:
             The samples with ``pred_instances``: ``bboxes`` (P, 4), ``scores``
             (P,), ``labels`` (P,), ``masks``, by default (P, H, W) bool, and
-            ``pixels`` (P,), the pixel of the pyramid behind each.
+            the fields of :meth:`detect`.
         """
         feats = self.extract_feat(batch_inputs)
-        results = predict_boxes_and_pixels(
-            self.bbox_head,
-            feats,
-            [sample.metainfo for sample in batch_data_samples],
-            rescale,
-        )
+        results = self.detect(feats, batch_data_samples, rescale)
         results = self.mask_head.predict(
             feats, batch_data_samples, results, rescale
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def detect(
+        self,
+        feats: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        rescale: bool,
+    ) -> InstanceList:
+        """Detect objects without their masks.
+
+        Args:
+            feats: The maps of :meth:`extract_feat`.
+            batch_data_samples, rescale: As for :meth:`predict`.
+
+        Returns:
+            For each image ``bboxes``, ``scores`` and ``labels``, as the stock
+            detector predicts them, bit for bit; and, if the mask head's
+            encoder reads it, the pixel of the pyramid behind each, ``pixels``
+            (P,).
+        """
+        reads_pixels = self.mask_head.encoder.reads_pixels
+        find = predict_boxes_and_pixels if reads_pixels else predict_boxes
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return find(self.bbox_head, feats, metas, rescale)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None

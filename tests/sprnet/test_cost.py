@@ -12,15 +12,13 @@ from support.helpers import (
     SHAPES_CONFIG,
     pyramid,
     sample,
-    stock_candidates,
 )
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from projects.sprnet.detections import candidate_pixels
-from projects.sprnet.pasting import PIXELS_AT_ONCE
-from projects.sprnet.rle import rle_masks
+from projects.sprnet.pasting import ON_CPU_AT_ONCE
+from projects.sprnet.rle import COPIED_AT_ONCE, rle_masks
 
 READING = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)
 MODELS_READING = {k: Config.fromfile(v).model for k, v in READING.items()}
@@ -198,7 +196,7 @@ def test_run_lengths_never_stand_in_an_image():
     arrays = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(rles) == 100
-    assert max(made.sizes) <= PIXELS_AT_ONCE
+    assert max(made.sizes) <= COPIED_AT_ONCE + ON_CPU_AT_ONCE
     assert made.peak + arrays < 100 * 2**20
 
 
@@ -246,17 +244,3 @@ def test_losses_do_not_depend_on_the_number_of_objects(reads):
         assert masks == 30
         assert max(many.sizes) == max(few.sizes)
         assert many.peak <= 1.05 * few.peak
-
-
-def test_candidates_are_looked_for_only_where_they_can_be():
-    classes, sizes = 80, [(64, 64), (32, 32)]
-    torch.manual_seed(0)
-    maps = [torch.randn(9 * classes, *size) - 12 for size in sizes]
-    maps[0][::7, 10, 20:40] += 12
-    head = MODELS.build(dict(MODEL.bbox_head, num_classes=classes))
-    cfg = dict(score_thr=0.05, nms_pre=1000)
-    _, scores = stock_candidates(maps, head, cfg)
-    with Recorder() as made:
-        pixels = candidate_pixels(maps, head, cfg, scores)
-    assert len(pixels.unique()) == 20
-    assert max(made.sizes) == 20 * 9 * classes

@@ -1,17 +1,19 @@
 import pytest
 import torch
+from mmdet.models.dense_heads import RetinaHead
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from support.helpers import (
     NAN,
     build_model,
     lively,
+    retina_head,
     stock_candidates,
-    stub_head,
 )
 
-from projects.sprnet import detections
 from projects.sprnet.detections import (
-    candidate_pixels,
-    least_logit,
+    candidates,
+    predict_boxes,
     predict_boxes_and_pixels,
 )
 
@@ -50,12 +52,13 @@ def test_detections_are_the_stock_heads_bit_for_bit(
     expected = head.predict_by_feat(
         *head(feats), batch_img_metas=METAS, rescale=rescale
     )
-    results = predict_boxes_and_pixels(head, feats, METAS, rescale)
+    for find in (predict_boxes, predict_boxes_and_pixels):
+        results = find(head, feats, METAS, rescale)
+        for per_image, stock in zip(results, expected):
+            assert len(stock) > 50
+            for field in ('bboxes', 'scores', 'labels'):
+                assert torch.equal(per_image[field], stock[field]), field
     head.test_cfg.min_bbox_size = 0
-    for per_image, stock in zip(results, expected):
-        assert len(stock) > 50
-        for field in ('bboxes', 'scores', 'labels'):
-            assert torch.equal(per_image[field], stock[field]), field
 
 
 def test_pixels_are_where_the_boxes_and_scores_come_from(detector, feats):
@@ -83,37 +86,30 @@ def test_pixels_are_where_the_boxes_and_scores_come_from(detector, feats):
         assert (same_score & same_box).any(dim=1).all()
 
 
-LOW = [torch.float16, torch.bfloat16]
-THRESHOLDS = [0, 1e-3, 0.05, 0.5, 0.95, 0.999, 1]
+CLASSES = 3
+SOFTMAX = dict(type='CrossEntropyLoss', use_sigmoid=False)
 
 
-@pytest.mark.parametrize('threshold', THRESHOLDS)
-@pytest.mark.parametrize('dtype', [torch.float32, *LOW])
-def test_least_logit_is_exceeded_where_the_sigmoid_exceeds(dtype, threshold):
-    if dtype in LOW:  # all values of the type
-        x = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
-        x = x[x.isfinite()]
-    else:
-        torch.manual_seed(0)
-        edge = torch.tensor(threshold).logit(eps=1e-7)
-        near = edge + 1e-5 * torch.randn(10**5)
-        x = torch.cat([near, 30 * torch.randn(10**5)])
-    above = x.sigmoid() > threshold
-    likely = x > least_logit(threshold, dtype)
-    assert not (above & ~likely).any()
-    if threshold in (0.05, 0.5, 0.95):
-        assert above.any()
-        near = 1e-4 if dtype is torch.float32 else 0.7
-        unlikely = x < torch.tensor(threshold).logit() - near
-        assert unlikely.any() and not (likely & unlikely).any()
-
-
-def score_maps(dtype=torch.float32, classes=3):
-    """Logits of two anchors a pixel, and the head that they would be of."""
+def outputs(classes=CLASSES):
+    """Outputs of a head with two anchors a pixel, of one image."""
     torch.manual_seed(0)
-    maps = [3 * torch.randn(2 * classes, *s) - 3 for s in SIZES]
-    maps[2] -= 90  # a level without candidates
-    return [m.to(dtype) for m in maps], stub_head(classes, 2, len(SIZES))
+    scores = [3 * torch.randn(1, 2 * classes, *s) - 3 for s in SIZES]
+    scores[2] -= 90  # a level without candidates
+    return scores, [torch.randn(1, 8, *s) for s in SIZES]
+
+
+def both(head, outs, **cfg):
+    """The head's candidates, with pixels, and the expected pixels."""
+    cfg = ConfigDict(cfg)
+    (found,) = candidates(head, outs, METAS[:1], cfg, rescale=True)
+    (stock,) = head.predict_by_feat(
+        *outs, batch_img_metas=METAS[:1], cfg=cfg, rescale=True, with_nms=False
+    )
+    for field in ('bboxes', 'scores', 'labels'):
+        torch.testing.assert_close(
+            found[field], stock[field], rtol=0, atol=0, equal_nan=True
+        )
+    return found, stock_candidates([s[0] for s in outs[0]], head, cfg)[0]
 
 
 def by_loops(maps, threshold, count):
@@ -121,7 +117,7 @@ def by_loops(maps, threshold, count):
     ``count`` each, best first."""
     pixels, start = [], 0
     for level in maps:
-        scores = level.sigmoid().flatten(1)
+        scores = level[0].sigmoid().flatten(1)
         above = [
             (-score, pixel)
             for pixel, column in enumerate(scores.T.tolist())
@@ -133,46 +129,39 @@ def by_loops(maps, threshold, count):
     return pixels
 
 
-@pytest.mark.parametrize('threshold', THRESHOLDS)
-@pytest.mark.parametrize('dtype', [torch.float32, *LOW])
+@pytest.mark.parametrize('threshold', [0, 1e-3, 0.05, 0.5, 0.999, 1])
 @pytest.mark.parametrize('count', [20, 1000])
-def test_candidates_are_those_of_all_pixels(dtype, threshold, count):
-    maps, head = score_maps(dtype)
-    cfg = dict(score_thr=threshold, nms_pre=count)
-    expected, scores = stock_candidates(maps, head, cfg)
-    pixels = candidate_pixels(maps, head, cfg, scores)
-    assert torch.equal(pixels, expected)
-    if dtype is torch.float32:  # no two scores are equal
-        assert pixels.tolist() == by_loops(maps, threshold, count)
-        assert bool(len(pixels)) == (threshold < 1)
+def test_candidates_of_sigmoids_against_loops(threshold, count):
+    outs = outputs()
+    head = retina_head(CLASSES, 2, len(SIZES))
+    found, expected = both(head, outs, score_thr=threshold, nms_pre=count)
+    assert found.pixels.tolist() == expected.tolist()
+    assert expected.tolist() == by_loops(outs[0], threshold, count)
+    assert bool(len(found)) == (threshold < 1)
 
 
-def nothing(logits, threshold):
-    return torch.zeros_like(logits[0], dtype=torch.bool)
-
-
-def all_but_the_best(logits, threshold):
-    best = logits.amax(dim=0)
-    return best < best.max()
-
-
-@pytest.mark.parametrize('guess', [nothing, all_but_the_best])
-def test_a_wrong_guess_is_noticed(monkeypatch, guess):
-    """Even if it gives as many candidates."""
-    maps, head = score_maps()
-    cfg = dict(score_thr=0.05, nms_pre=3)
-    expected, scores = stock_candidates(maps, head, cfg)
-    guesses = [guess(logits, 0.05) for logits in maps]
-    seen = [m.where(mask, -100.0) for m, mask in zip(maps, guesses)]
-    assert not torch.equal(stock_candidates(seen, head, cfg)[0], expected)
-    monkeypatch.setattr(detections, 'likely_pixels', guess)
-    assert torch.equal(candidate_pixels(maps, head, cfg, scores), expected)
+def test_candidates_of_a_softmax():
+    head = retina_head(CLASSES, 2, len(SIZES), loss_cls=SOFTMAX)
+    outs = outputs(CLASSES + 1)
+    found, expected = both(head, outs, score_thr=0.3, nms_pre=1000)
+    assert found.pixels.tolist() == expected.tolist() and len(found) > 20
 
 
 def test_a_score_of_nan_hides_no_other():
-    maps, head = score_maps()
-    maps[0][0] = NAN
-    cfg = dict(score_thr=0.05, nms_pre=20)
-    expected, scores = stock_candidates(maps, head, cfg)
-    assert torch.equal(candidate_pixels(maps, head, cfg, scores), expected)
+    outs = outputs()
+    outs[0][0][:, 0] = NAN
+    head = retina_head(CLASSES, 2, len(SIZES))
+    found, expected = both(head, outs, score_thr=0.05, nms_pre=20)
+    assert found.pixels.tolist() == expected.tolist()
     assert (expected < SIZES[0][0] * SIZES[0][1]).sum() == 20
+
+
+def test_a_head_that_selects_no_priors_is_refused():
+    class Own(RetinaHead):
+        def _predict_by_feat_single(self, cls_score_list, **kwargs):
+            return InstanceData(scores=cls_score_list[0].flatten())
+
+    head = retina_head(CLASSES, 2, len(SIZES))
+    head.__class__ = Own
+    with pytest.raises(ValueError, match='Own'):
+        candidates(head, outputs(), METAS[:1], ConfigDict(), rescale=False)

@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mmdet.structures.mask import BitmapMasks
+from mmengine.config import ConfigDict
 from pycocotools import mask as coco_mask
-from support.helpers import INF, NAN, stock_candidates, stub_head
+from support.helpers import INF, NAN, retina_head, stock_candidates
 
 from projects.sprnet import (
     decoder,
@@ -177,7 +178,7 @@ bit = st.integers(0, 1)
 
 @st.composite
 def pastes(draw):
-    """Arguments of mask_patches; boxes of every kind."""
+    """Arguments of mask_windows; boxes of every kind."""
     count, cells = draw(st.integers(0, 6)), draw(st.integers(1, 5))
     height, width = draw(st.integers(1, 20)), draw(st.integers(1, 20))
     quarters = st.integers(-40, 120).map(lambda value: value / 4)
@@ -216,8 +217,11 @@ def resized(grid, corners, height, width):
 @given(pastes(), st.sampled_from([1, 7, 60, 2**20]))
 def test_pasting_and_run_lengths(paste, at_once):
     grids, corners, height, width, threshold = paste
-    with patch.object(pasting, 'PIXELS_AT_ONCE', at_once):
-        patches = list(pasting.mask_patches(*paste))
+    with (
+        patch.object(pasting, 'ON_CPU_AT_ONCE', at_once),
+        patch.object(rle, 'COPIED_AT_ONCE', 3 * at_once),
+    ):
+        parts = list(pasting.mask_windows(*paste))
         images = pasting.paste_masks(*paste).numpy()
         runs = rle.rle_masks(*paste)
     assert images.shape == (len(grids), height, width)
@@ -228,37 +232,21 @@ def test_pasting_and_run_lengths(paste, at_once):
         sure = ~(np.abs(values - threshold) < 1e-9)
         assert np.array_equal(image[sure], (values >= threshold)[sure])
     covered = np.zeros(images.shape, int)
-    for index, top, left, inside in patches:
-        rows, columns = inside.shape
-        assert min(top, left, rows - 1, columns - 1) >= 0
-        assert top + rows <= height and left + columns <= width
-        covered[index, top : top + rows, left : left + columns] += 1
+    for windows in parts:
+        rows, columns = windows.inside.shape[1:]
+        for index, top, left, corner in zip(
+            windows.masks, windows.tops, windows.lefts, windows.corners
+        ):
+            assert min(top, left, rows - 1, columns - 1) >= 0
+            assert top + rows <= height and left + columns <= width
+            assert corner == (index * height + top) * width + left
+            covered[index, top : top + rows, left : left + columns] += 1
     assert covered.max(initial=0) <= 1
     encoded = [
         coco_mask.encode(np.asfortranarray(image, np.uint8))
         for image in images
     ]
     assert runs == encoded
-
-
-@examples
-@given(
-    st.floats(0, 1),
-    st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
-    arrays(
-        np.float32,
-        20,
-        elements=st.floats(-1, 1, width=32, allow_subnormal=False),
-    ),
-)
-def test_least_logit(probability, dtype, steps):
-    """Near the threshold and far from it."""
-    edge = torch.tensor(probability, dtype=torch.float64).logit(eps=1e-8)
-    scales = torch.logspace(-7, 2, len(steps))
-    logits = (edge + scales * torch.from_numpy(steps)).to(dtype)
-    above = logits.sigmoid() > probability
-    likely = logits > detections.least_logit(probability, dtype)
-    assert not (above & ~likely).any()
 
 
 @examples
@@ -273,7 +261,7 @@ def test_least_logit(probability, dtype, steps):
 def test_candidates_are_the_stock_selections_also_of_equal_scores(
     sizes, classes, per_pixel, threshold, count, data
 ):
-    head = stub_head(classes, per_pixel, len(sizes))
+    head = retina_head(classes, per_pixel, len(sizes))
     values = st.sampled_from([-INF, -3, 0, 0.5, 3, INF, NAN])
     maps = [
         torch.from_numpy(
@@ -283,10 +271,12 @@ def test_candidates_are_the_stock_selections_also_of_equal_scores(
         )
         for s in sizes
     ]
-    cfg = dict(score_thr=threshold, nms_pre=count)
-    expected, scores = stock_candidates(maps, head, cfg)
-    candidates = detections.candidate_pixels(maps, head, cfg, scores)
-    assert candidates.tolist() == expected.tolist()
+    cfg = ConfigDict(score_thr=threshold, nms_pre=count)
+    expected, _ = stock_candidates(maps, head, cfg)
+    outs = [m[None] for m in maps], [torch.zeros(1, 4 * per_pixel, *s) for s in sizes]
+    meta = dict(img_shape=(64, 64))
+    (found,) = detections.candidates(head, outs, [meta], cfg, rescale=False)
+    assert found.pixels.tolist() == expected.tolist()
 
 
 @examples

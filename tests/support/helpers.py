@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -112,13 +111,25 @@ def at_all_pixels(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat(rows, dim=1).flatten(0, 1)
 
 
-def stub_head(classes: int, anchors: int, levels: int) -> SimpleNamespace:
-    """The fields of a dense head that select its candidates."""
-    return SimpleNamespace(
-        cls_out_channels=classes,
-        use_sigmoid_cls=True,
-        loss_cls=None,
-        prior_generator=SimpleNamespace(num_base_priors=[anchors] * levels),
+def retina_head(
+    classes: int, anchors: int, levels: int, **options
+) -> nn.Module:
+    """A stock head that scores ``anchors`` anchors of a pixel."""
+    generator = dict(
+        type='AnchorGenerator',
+        scales=[4],
+        ratios=[1 + i for i in range(anchors)],
+        strides=[8 * 2**i for i in range(levels)],
+    )
+    return MODELS.build(
+        dict(
+            type='RetinaHead',
+            num_classes=classes,
+            in_channels=4,
+            stacked_convs=0,
+            anchor_generator=generator,
+            **options,
+        )
     )
 
 
@@ -132,8 +143,12 @@ def stock_candidates(
         cls_scores, head.prior_generator.num_base_priors
     ):
         logits = logits.permute(1, 2, 0).reshape(-1, head.cls_out_channels)
+        if head.use_sigmoid_cls:
+            all_scores = logits.sigmoid()
+        else:
+            all_scores = logits.softmax(-1)[:, :-1]
         selected, _, priors, _ = filter_scores_and_topk(
-            logits.sigmoid(), cfg['score_thr'], cfg['nms_pre']
+            all_scores, cfg['score_thr'], cfg['nms_pre']
         )
         pixels.append(start + priors // anchors)
         scores.append(selected)

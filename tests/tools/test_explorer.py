@@ -40,7 +40,7 @@ from support.in_process import (
     save_checkpoint,
 )
 
-from projects.sprnet.detections import candidate_pixels
+from projects.sprnet.detections import candidates
 from projects.sprnet.pasting import paste_masks
 from projects.sprnet.pyramid import pyramid_sizes
 
@@ -124,19 +124,10 @@ def test_best_detection_per_pixel_of_other_heads(name):
     with torch.no_grad():
         outs = head(feats)
         best = best_detection_per_pixel(head, outs, meta)
-        (candidates,) = head.predict_by_feat(
-            *outs,
-            batch_img_metas=[meta],
-            cfg=cfg,
-            rescale=True,
-            with_nms=False,
-        )
-    pixels = candidate_pixels(
-        [level[0] for level in outs[0]], head, cfg, candidates.scores
-    )
+        (found,) = candidates(head, outs, [meta], cfg, rescale=True)
     assert len(best) == 192 + 48 + 12 + 4 + 1
     for pixel, detection in enumerate(best):
-        expected = candidates[pixels == pixel]
+        expected = found[found.pixels == pixel]
         assert len(expected) == 80
         expected = expected[int(expected.scores.argmax())]
         assert torch.allclose(detection.scores, expected.scores)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from projects.sprnet import OverlapPixelSampler
 from projects.sprnet.detections import (
-    candidate_pixels,
+    can_be_watched,
+    candidates,
     predict_boxes_and_pixels,
 )
 from projects.sprnet.pixels import assign_pixels
@@ -63,6 +64,12 @@ def check_supported(model: nn.Module) -> None:
     """
     find_spr_head(model)
     head = model.bbox_head
+    if not can_be_watched(head):
+        raise ValueError(
+            f'{type(head).__name__} selects its detections in its own way, so '
+            'the pixels behind them cannot be shown; use a head that inherits '
+            "predict_by_feat from MMDetection's BaseDenseHead"
+        )
     if not getattr(head, 'use_sigmoid_cls', True) or getattr(
         head.loss_cls, 'custom_cls_channels', False
     ):
@@ -76,15 +83,13 @@ def check_supported(model: nn.Module) -> None:
 def scores_mask_anchors(model: nn.Module) -> bool:
     """Whether the box head scores the same anchors as the mask head has."""
     box_anchors, mask_anchors = (
-        getattr(generator, 'base_anchors', [])
+        [level.tolist() for level in getattr(generator, 'base_anchors', [])]
         for generator in (
             model.bbox_head.prior_generator,
             model.mask_head.anchor_generator,
         )
     )
-    return len(box_anchors) == len(mask_anchors) and all(
-        map(torch.equal, box_anchors, mask_anchors)
-    )
+    return box_anchors == mask_anchors
 
 
 def resize_for_display(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -163,21 +168,11 @@ def best_detection_per_pixel(
         priors.append((channel // head.cls_out_channels).flatten())
     priors = torch.cat(priors)
     keep_all = ConfigDict(score_thr=0, nms_pre=len(priors))
-    (detections,) = head.predict_by_feat(
-        best_logits,
-        *([out.float() for out in levels] for levels in outs[1:]),
-        batch_img_metas=[meta],
-        cfg=keep_all,
-        rescale=True,
-        with_nms=False,
+    others = [[out.float() for out in levels] for levels in outs[1:]]
+    (detections,) = candidates(
+        head, [best_logits, *others], [meta], keep_all, rescale=True
     )
-    pixels = candidate_pixels(
-        [logits[0] for logits in best_logits],
-        head,
-        keep_all,
-        detections.scores,
-    )
-    detections = detections[pixels.argsort()]
+    detections = detections[detections.pixels.argsort()]
     detections.priors = priors
     return detections.cpu()
 
