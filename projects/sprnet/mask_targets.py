@@ -56,6 +56,8 @@ def mask_targets(
     Returns:
         (P, S, S) of 0. and 1., on the boxes' device.
     """
+    if not len(instances):  # CUDA launches no kernel without blocks
+        return boxes.new_zeros(0, size, size)
     crop = _crop_polygons if isinstance(masks, PolygonMasks) else _crop_bitmaps
     parts = zip(
         instances.cpu().split(MASKS_AT_ONCE), boxes.split(MASKS_AT_ONCE)

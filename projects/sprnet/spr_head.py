@@ -6,13 +6,12 @@ import torch
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import scale_boxes
 from mmdet.utils import ConfigType, InstanceList, reduce_mean
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .boxes import enlarged
+from .boxes import enlarged, scaled
 from .mask_targets import check_masks, sample_targets
 from .options import (
     build_part,
@@ -293,7 +292,7 @@ class SPRHead(BaseModule):
         for results, sample in zip(results_list, batch_data_samples):
             boxes = results.bboxes
             if rescale:  # to the network's input
-                boxes = scale_boxes(boxes, sample.scale_factor)
+                boxes = scaled(boxes, sample.scale_factor)
             one = InstanceData(boxes=self.frames(boxes), labels=results.labels)
             if self.encoder.reads_pixels:
                 one.pixels = results.pixels
