@@ -97,9 +97,7 @@ def candidates(
     return results
 
 
-def _outputs(
-    head: nn.Module, feats: Sequence[Tensor]
-) -> list[list[Tensor]]:
+def _outputs(head: nn.Module, feats: Sequence[Tensor]) -> list[list[Tensor]]:
     """The outputs of a head for its levels, in single precision."""
     # Boxes need float32, and mmcv's NMS has no half precision on a CPU.
     outs = head(feats[: head.prior_generator.num_levels])

@@ -72,10 +72,9 @@ def _crop_bitmaps(
     share a copy of it, and a GPU keeps the results."""
     objects, slots = instances.unique(return_inverse=True)
     bits = torch.from_numpy(masks.masks[objects.numpy()]).to(boxes.device)
+    bits = bits[:, None].to(boxes).contiguous()  # mmcv ignores strides
     rois = torch.cat([slots.to(boxes)[:, None], boxes], dim=1)
-    cells = roi_align(
-        bits[:, None].to(boxes), rois, (size, size), 1.0, 0, 'avg', True
-    )
+    cells = roi_align(bits, rois, (size, size), 1.0, 0, 'avg', True)
     return (cells[:, 0] >= 0.5).to(boxes)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .boxes import jittered
 from .options import check_number, check_whole
-from .pixels import positive_pixels, positive_and_best_pixels
+from .pixels import positive_and_best_pixels, positive_pixels
 
 
 class Samples(NamedTuple):

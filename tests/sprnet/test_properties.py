@@ -273,7 +273,10 @@ def test_candidates_are_the_stock_selections_also_of_equal_scores(
     ]
     cfg = ConfigDict(score_thr=threshold, nms_pre=count)
     expected, _ = stock_candidates(maps, head, cfg)
-    outs = [m[None] for m in maps], [torch.zeros(1, 4 * per_pixel, *s) for s in sizes]
+    outs = (
+        [m[None] for m in maps],
+        [torch.zeros(1, 4 * per_pixel, *s) for s in sizes],
+    )
     meta = dict(img_shape=(64, 64))
     (found,) = detections.candidates(head, outs, [meta], cfg, rescale=False)
     assert found.pixels.tolist() == expected.tolist()
