@@ -27,7 +27,7 @@ def counted_waits(device):
     waits = Counter()
 
     def record(message, category, filename, lineno, *_):
-        if 'synchronizing' in str(message):
+        if 'called a synchronizing' in str(message):
             ours = [
                 f'{frame.filename.removeprefix(str(ROOT))}:{frame.lineno}'
                 for frame in traceback.extract_stack()
