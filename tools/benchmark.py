@@ -156,8 +156,10 @@ def main() -> None:
             report,
         )
         for part in args.parts or (QUICK_PARTS if args.quick else PARTS):
-            results.update(getattr(parts, part)())
-            write(results, args.out_dir)
+            found = getattr(parts, part)()
+            for entries in [found] if isinstance(found, dict) else found:
+                results.update(entries)
+                write(results, args.out_dir)
     report('')
     print(page(results))
     print(f'written to {args.out_dir}')

@@ -39,10 +39,10 @@ from speed.machine import machine
 # Seconds of each part, of 8 minutes. What one leaves is the next one's.
 PARTS = dict(
     environment=(check.environment, 20),
-    tests=(check.tests, 110),
-    training=(training, 110),
+    tests=(check.tests, 100),
+    training=(training, 130),
     benchmark=(check.benchmark, 160),
-    suite=(check.suite, 80),
+    suite=(check.suite, 70),
 )
 
 

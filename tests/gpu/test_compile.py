@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from support.agreement import agreement, batch, pair_of, predict
 from support.helpers import BOX_CONFIG, SHAPES_CONFIG
 
@@ -20,21 +21,16 @@ def test_compiled_prediction(config, gpu, record_property):
     assert found.mask <= 1e-3
 
 
-def test_compiled_losses(gpu):
+def test_compiled_training_step(gpu):
     _, model = pair_of(SHAPES_CONFIG, gpu)
-    plain, compiled = model.train(), copy.deepcopy(model).train()
-    compiled.forward = torch.compile(compiled.forward)
-    data = model.data_preprocessor(batch(), True)
-    losses = [
-        one.parse_losses(one(**data, mode='loss')) for one in (plain, compiled)
-    ]
-    for name, loss in losses[0][1].items():
-        assert losses[1][1][name].item() == pytest.approx(
-            loss.item(), rel=1e-3
-        )
-    losses[1][0].backward()
-    assert all(
-        torch.isfinite(p.grad).all()
-        for p in compiled.parameters()
-        if p.grad is not None
-    )
+    steps = []
+    for compiled in (False, True):
+        one = copy.deepcopy(model).train()
+        wrapper = OptimWrapper(torch.optim.SGD(one.parameters(), lr=1e-4))
+        if compiled:
+            one.train_step = torch.compile(one.train_step)
+        losses = one.train_step(batch(), wrapper)
+        weights = torch.cat([p.flatten() for p in one.parameters()])
+        steps.append(({k: v.item() for k, v in losses.items()}, weights))
+    assert steps[1][0] == pytest.approx(steps[0][0], rel=1e-3)
+    torch.testing.assert_close(steps[1][1], steps[0][1], atol=1e-4, rtol=0)

@@ -202,7 +202,7 @@ def test_throughput_of_each_batch_and_mode_whatever_fails(image):
     }
     configs = {n: subjects.read_config(str(c)) for n, c in configs.items()}
     with patch.object(throughput, 'BATCHES', (1, 2)):
-        results = throughput.throughput(configs, setting(image))
+        *_, results = throughput.throughput(configs, setting(image))
     modes = results['throughput']
     for mode, name in (
         ('float32', 'RetinaNet'),
@@ -228,7 +228,7 @@ def test_more_memory_than_there_is_stops_one_batch_only(image):
         return predict(subject, inputs)
 
     with patch.object(subjects.Subject, 'predict', limited):
-        results = throughput.throughput({'x': config}, setting(image))
+        *_, results = throughput.throughput({'x': config}, setting(image))
     entry = results['throughput']['float32']['x']
     assert entry['error'].endswith(
         'batch 8: OutOfMemoryError: CUDA out of memory.'
@@ -253,7 +253,7 @@ def test_compiling_is_timed_apart(image):
         return torch.compiler.disable(function)
 
     with patch.object(torch, 'compile', fake):
-        results = throughput.compiled(str(SHAPES_CONFIG), setting(image))
+        *_, results = throughput.compiled(str(SHAPES_CONFIG), setting(image))
     entry = results['compiled']['float32']
     assert len(entry['eager']) == len(entry['compiled']) == 3
     assert entry['first'] > 0

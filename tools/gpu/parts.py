@@ -110,10 +110,10 @@ def benchmark(run: Run, results: dict) -> None:
     parts = ['throughput', 'compiled']
     if 'CUDAExecutionProvider' in onnx_providers():
         parts.append('runtimes')
-    options = ['--device', run.device]
+    options = ['--device', run.device, '--rounds', 1 if run.rehearsal else 10]
     if run.rehearsal:
         parts = ['throughput', 'runtimes']  # compiling takes minutes
-        options += ['--size', 96, 192, '--rounds', 1]
+        options += ['--quick', '--size', 96, 192]
     failures = []
     for part in parts:
         out = run.folder / 'benchmark' / part

@@ -1,6 +1,6 @@
 """The parts of a benchmark."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -32,7 +32,9 @@ TRAINING_BATCH = 2
 
 
 class Parts:
-    """The parts of a benchmark; each method returns entries of the results.
+    """The parts of a benchmark.
+
+    Each method returns entries of the results, or yields them as it goes.
 
     Args:
         paths: configs of the models, by name.
@@ -157,11 +159,11 @@ class Parts:
             runs[name] = partial(image_seconds, subject, self.image, row.size)
         return dict(paper=self._turns(runs, self._few()))
 
-    def throughput(self) -> dict:
+    def throughput(self) -> Iterator[dict]:
         """Images per second of each model, with and without --amp."""
         return throughput(self.configs, self._setting())
 
-    def compiled(self) -> dict:
+    def compiled(self) -> Iterator[dict]:
         """Images per second of SPRNet with and without compile=True."""
         return compiled(DEFAULT[COMPILED], self._setting())
 

@@ -6,7 +6,7 @@ network.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -39,15 +39,16 @@ class Setting(NamedTuple):
     report: Callable[[str], None]  # shows a line of progress
 
 
-def throughput(configs: dict[str, Config], setting: Setting) -> dict:
+def throughput(configs: dict[str, Config], setting: Setting) -> Iterator[dict]:
     """Measure models at each of ``BATCHES`` in each of ``MODES``.
 
     A model that fails, for example because its operators have no half
     precision, does not stop the others.
 
-    Returns:
-        By mode and name either ``error``, a sentence, or by batch size
-        ``seconds`` of each round and ``mib``, the peak on a GPU.
+    Yields:
+        After each batch size what is known: by mode and name either
+        ``error``, a sentence, or by batch size ``seconds`` of each round and
+        ``mib``, the peak on a GPU.
     """
     subjects = {}
     results: dict[str, dict] = {mode: {} for mode in MODES}
@@ -77,7 +78,7 @@ def throughput(configs: dict[str, Config], setting: Setting) -> dict:
         times = in_turns(runs, setting.rounds, setting.report, warm_up=1)
         for (mode, name), values in times.items():
             results[mode][name][str(batch)]['seconds'] = values
-    return dict(throughput=results)
+        yield dict(throughput=results)
 
 
 def prepared(
@@ -130,23 +131,23 @@ def peak(subject: Subject, predict: Callable) -> float | None:
     return (grown + weights) / MIB
 
 
-def compiled(
-    path: str, setting: Setting, modes: Iterable[str] = MODES
-) -> dict:
+def compiled(path: str, setting: Setting) -> Iterator[dict]:
     """Measure a model at batch 1 with and without ``compile=True``.
 
-    Returns:
-        By mode ``eager`` and ``compiled``, the seconds of each round, and
-        ``first``, the seconds of the first image with its compilation.
+    Yields:
+        After each mode what is known: by mode ``eager`` and ``compiled``, the
+        seconds of each round, and ``first``, the seconds of the first image
+        with its compilation.
     """
     results = {}
     data = test_batch(setting.image, setting.size)
     subjects = dict(prepared(COMPILED, read_config(path), setting))
-    for mode in modes:
+    for mode in MODES:
         setting.report(f'compiling {COMPILED}, {mode}')
         eager = subjects[mode]
         if isinstance(eager, str):
             results[mode] = dict(error=eager)
+            yield dict(compiled=results)
             continue
         fast = eager._replace(model=copy.deepcopy(eager.model))
         # As mmengine's Runner does for `compile=True`
@@ -160,4 +161,4 @@ def compiled(
         first = runs['compiled']()
         times = in_turns(runs, setting.rounds, setting.report, warm_up=2)
         results[mode] = dict(first=first, **times)
-    return dict(compiled=results)
+        yield dict(compiled=results)
