@@ -1,50 +1,54 @@
+import logging
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
-from mmdet.datasets.api_wrappers import COCO
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
+from mmengine.fileio import load
+from mmengine.logging import print_log
+from terminaltables import AsciiTable
 
-PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-# CocoMetric's names assume its default limits of detections (100, 300, 1000),
-# whatever proposal_nums says; these are the names for the limits 1, 10, 100.
-RECALLS = {
-    'AR@100': 'AR_1',
-    'AR@300': 'AR_10',
-    'AR@1000': 'AR_100',
-    'AR_s@1000': 'AR_s',
-    'AR_m@1000': 'AR_m',
-    'AR_l@1000': 'AR_l',
-}
+from ..options import check_list
+
+SIZES = dict(s=1, m=2, l=3)  # index in COCOeval's areaRng
 
 
 @METRICS.register_module()
 class CocoAPARMetric(CocoMetric):
-    """Report COCO's twelve figures under their right names (Tables 2 to 7).
+    """Report COCO's figures under their right names (Tables 2 to 7).
 
     These are CocoMetric's average precisions, such as ``segm_mAP_50``, and
-    average recalls, such as ``segm_AR_10``: ``AR_1``, ``AR_10`` and
-    ``AR_100`` at 1, 10 and 100 detections per image, ``AR_s``, ``AR_m`` and
-    ``AR_l`` at 100 for small, medium and large objects. Values are between 0
-    and 1, or -1 without objects of that size.
+    average recalls, such as ``segm_AR_10``: ``AR_N`` for each limit N of
+    ``proposal_nums``, ``AR_s``, ``AR_m`` and ``AR_l`` for small, medium and
+    large objects. All figures but ``AR_N`` are at the largest limit. Values
+    are between 0 and 1, or -1 without objects of that size or class.
 
     An object without a segmentation counts in the box figures only. In the
     mask figures its box is a region to ignore, like a crowd: a detection in it
     is neither right nor wrong.
 
     Args:
-        kwargs: See CocoMetric; ``proposal_nums`` and ``metric_items`` are
-            fixed.
+        proposal_nums (Sequence[int]): How many detections of a class count in
+            an image. The model's ``test_cfg.max_per_img`` limits them too.
+            Defaults to COCO's (1, 10, 100).
+        kwargs: See CocoMetric; ``metric_items`` is fixed.
 
     Raises:
-        ValueError: ``metric`` contains anything but 'bbox' and 'segm'.
+        ValueError: ``metric`` contains anything but 'bbox' and 'segm', or
+            ``proposal_nums`` anything but whole numbers of at least 1.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(
+        self, proposal_nums: Sequence[int] = (1, 10, 100), **kwargs
+    ) -> None:
+        check_list(self, proposal_nums=proposal_nums)
         self.ann_file = kwargs.get('ann_file')
-        self._files: dict | None = None
+        self._files: dict[str, str] = {}
         super().__init__(
-            proposal_nums=(1, 10, 100),
-            metric_items=[*PRECISIONS, *RECALLS],
+            proposal_nums=sorted(set(proposal_nums)),
+            metric_items=None,
             **kwargs,
         )
         unsupported = set(self.metrics) - {'bbox', 'segm'}
@@ -59,33 +63,124 @@ class CocoAPARMetric(CocoMetric):
 
         With ``classwise=True`` also ``bbox_CLASS_precision`` and
         ``segm_CLASS_precision``, which CocoMetric gives one name.
+
+        Raises:
+            ValueError: Masks are to be evaluated, but none were predicted.
         """
         if self.format_only:
             return super().compute_metrics(results)
-        kinds, annotated, prefix = (
-            self.metrics,
-            self._coco_api,
-            self.outfile_prefix,
-        )
-        figures, self._files = {}, None
+        kinds, prefix = self.metrics, self.outfile_prefix
+        figures: dict[str, float] = {}
         with TemporaryDirectory() as folder:
+            # Without metrics, CocoMetric only prepares what they need.
+            self.metrics = []
             self.outfile_prefix = prefix or f'{folder}/results'
+            super().compute_metrics(results)
+            self.metrics, self.outfile_prefix = kinds, prefix
             for kind in kinds:
-                self.metrics = [kind]
-                if annotated is not None:
-                    self._coco_api = completed(annotated, kind == 'segm')
-                for name, figure in super().compute_metrics(results).items():
-                    stock = name.removeprefix(f'{kind}_')
-                    figures[f'{kind}_{RECALLS.get(stock, stock)}'] = figure
-        self.metrics, self.outfile_prefix = kinds, prefix
-        self._coco_api = annotated or self._coco_api
+                predictions = self._load_predictions(kind)
+                if not predictions:
+                    print_log(
+                        'the model detects nothing', 'current', logging.ERROR
+                    )
+                    break
+                evaluation = self._evaluate(kind, predictions)
+                figures.update(_prefixed(kind, precisions(evaluation)))
+                figures.update(_prefixed(kind, recalls(evaluation)))
+                if self.classwise:
+                    figures.update(self._class_figures(kind, evaluation))
         return figures
 
     def results2json(self, results: list, outfile_prefix: str) -> dict:
-        """Write the result files, once for all metrics."""
-        if self._files is None:
-            self._files = super().results2json(results, outfile_prefix)
+        """Write the result files, and keep their names."""
+        self._files = super().results2json(results, outfile_prefix)
         return self._files
+
+    def _load_predictions(self, kind: str) -> list[dict]:
+        if kind not in self._files:
+            raise ValueError(
+                f'CocoAPARMetric: metric={self.metrics} has {kind!r}, but the '
+                'model predicts no masks; use metric=bbox'
+            )
+        predictions = load(self._files[kind])
+        if kind == 'segm':
+            for one in predictions:
+                del one['bbox']  # COCO would take its area for the mask's
+        return predictions
+
+    def _evaluate(self, kind: str, predictions: list[dict]) -> COCOeval:
+        truth = completed(self._coco_api, kind == 'segm')
+        found = truth.loadRes(predictions)
+        evaluator = COCOevalMP if self.use_mp_eval else COCOeval
+        evaluation = evaluator(truth, found, kind)
+        evaluation.params.catIds = self.cat_ids
+        evaluation.params.imgIds = self.img_ids
+        evaluation.params.maxDets = self.proposal_nums
+        evaluation.params.iouThrs = self.iou_thrs
+        evaluation.evaluate()
+        evaluation.accumulate()
+        return evaluation
+
+    def _class_figures(
+        self, kind: str, evaluation: COCOeval
+    ) -> dict[str, float]:
+        """Log a table of each class's precisions; return their averages."""
+        names = [
+            self._coco_api.cats[i]['name'] for i in evaluation.params.catIds
+        ]
+        figures = [precisions(evaluation, k) for k in range(len(names))]
+        rows = [[name, *one.values()] for name, one in zip(names, figures)]
+        table = AsciiTable([['category', *figures[0]], *rows])
+        print_log(f'{kind}\n{table.table}', 'current')
+        return {
+            f'{kind}_{name}_precision': one['mAP']
+            for name, one in zip(names, figures)
+        }
+
+
+def precisions(
+    evaluation: COCOeval, classes: int | slice = slice(None)
+) -> dict[str, float]:
+    """Average the precisions at the largest limit of detections.
+
+    COCOeval's own summary takes mAP at 100 detections, and is -1 if that is
+    none of the limits. It needs three of them.
+
+    Args:
+        evaluation: After ``accumulate``.
+        classes: Which of its ``catIds``.
+    """
+    values = evaluation.eval['precision'][:, :, classes, :, -1]  # (..., area)
+    parts = {'mAP': values[..., 0]}
+    for percent in (50, 75):
+        at = np.isclose(evaluation.params.iouThrs, percent / 100)
+        if at.any():
+            parts[f'mAP_{percent}'] = values[at][..., 0]
+    parts.update({f'mAP_{size}': values[..., n] for size, n in SIZES.items()})
+    return {name: _average(part) for name, part in parts.items()}
+
+
+def recalls(evaluation: COCOeval) -> dict[str, float]:
+    """Average the recalls at each limit of detections, and by size."""
+    values = evaluation.eval['recall']  # (IoU, class, area, limit)
+    parts = {
+        f'AR_{limit}': values[:, :, 0, m]
+        for m, limit in enumerate(evaluation.params.maxDets)
+    }
+    parts.update(
+        {f'AR_{size}': values[:, :, n, -1] for size, n in SIZES.items()}
+    )
+    return {name: _average(part) for name, part in parts.items()}
+
+
+def _average(values: np.ndarray) -> float:
+    """Average to three digits; COCOeval marks absent objects by -1."""
+    present = values[values > -1]
+    return round(float(present.mean()), 3) if present.size else -1.0
+
+
+def _prefixed(kind: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f'{kind}_{name}': figure for name, figure in figures.items()}
 
 
 def completed(annotated: COCO, masks: bool) -> COCO:

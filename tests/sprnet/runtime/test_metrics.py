@@ -103,8 +103,8 @@ def evaluate(file, detections, **options):
     return metric.evaluate(len(detections))
 
 
-def evaluate_directly(file, detections, kind):
-    """COCOeval's twelve figures of the detections."""
+def evaluate_directly(file, detections, kind, limits=(1, 10, 100)):
+    """COCOeval's evaluation of the detections."""
     entries = []
     for image, found in enumerate(detections):
         for box, score, label, mask in zip(
@@ -123,10 +123,11 @@ def evaluate_directly(file, detections, kind):
             )
     truth = COCO(str(file))
     evaluation = COCOeval(truth, truth.loadRes(entries), kind)
+    evaluation.params.maxDets = list(limits)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return dict(zip(NAMES, evaluation.stats))
+    return evaluation
 
 
 @pytest.fixture(scope='module')
@@ -149,7 +150,9 @@ def test_equals_pycocotools(scene, kinds):
     expected = {
         f'coco/{kind}_{name}': float(f'{value:.3f}')
         for kind in kinds
-        for name, value in evaluate_directly(file, detections, kind).items()
+        for name, value in zip(
+            NAMES, evaluate_directly(file, detections, kind).stats
+        )
     }
     # Equal keys: none of mmdet's AR@100 to AR_l@1000 is left
     assert figures == pytest.approx(expected, abs=1e-9)
@@ -272,3 +275,111 @@ def test_a_missing_iscrowd_is_0(scene, tmp_path):
     assert evaluate(without, detections, metric=kinds) == evaluate(
         zeros, detections, metric=kinds
     )
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
+@pytest.mark.parametrize('limits', [(100, 300, 1000), (1, 10, 300), (2, 5, 9)])
+def test_other_limits_of_detections(limits, kind, scene):
+    """All but mAP are pycocotools' own; it takes mAP at 100 detections only,
+    so that is averaged from its precisions."""
+    file, detections = scene
+    figures = evaluate(file, detections, metric=kind, proposal_nums=limits)
+    expected = evaluate_directly(file, detections, kind, limits)
+    first, middle, last = limits
+    names = [*NAMES[1:6], f'AR_{first}', f'AR_{middle}', f'AR_{last}']
+    named = dict(zip([*names, *NAMES[9:]], expected.stats[1:]))
+    precision = expected.eval['precision'][:, :, :, 0, 2]
+    named['mAP'] = precision[precision > -1].mean()
+    assert figures == pytest.approx(
+        {f'coco/{kind}_{name}': v for name, v in named.items()}, abs=6e-4
+    )
+    assert 0 < figures[f'coco/{kind}_mAP'] < figures[f'coco/{kind}_mAP_50']
+
+
+def grid_of_objects(file, count):
+    """Write an image with many small objects of a class; detect them all."""
+    places = np.stack(np.divmod(np.arange(count), 15), axis=1) * 16.0
+    boxes = np.concatenate([places, places + 10], axis=1)
+    annotations = [
+        dict(
+            id=n,
+            image_id=0,
+            category_id=1,
+            iscrowd=0,
+            area=100,
+            bbox=[x, y, 10, 10],
+        )
+        for n, (x, y) in enumerate(places.tolist(), 1)
+    ]
+    truth = dict(
+        images=[dict(id=0, height=SIZE, width=SIZE)],
+        categories=[dict(id=n, name=c) for n, c in enumerate(CLASSES, 1)],
+        annotations=annotations,
+    )
+    file.write_text(json.dumps(truth))
+    return dict(
+        bboxes=torch.tensor(boxes, dtype=torch.float32),
+        scores=torch.linspace(1, 0.5, count),
+        labels=torch.zeros(count, dtype=torch.long),
+    )
+
+
+def test_150_perfect_boxes_have_an_ap_of_1_at_300_detections(tmp_path):
+    file = tmp_path / 'truth.json'
+    found = grid_of_objects(file, 150)
+    # Recalls up to 100 of 150: 67 of COCO's 101 points have a precision of 1
+    figures = evaluate(file, [found], metric='bbox', classwise=True)
+    assert figures['coco/bbox_mAP'] == round(67 / 101, 3) == 0.663
+    assert figures['coco/bbox_a_precision'] == 0.663
+    assert figures['coco/bbox_AR_100'] == round(100 / 150, 3)
+    more = dict(proposal_nums=(300, 10), classwise=True)
+    assert evaluate(file, [found], metric='bbox', **more) == {
+        'coco/bbox_mAP': 1.0,
+        'coco/bbox_mAP_50': 1.0,
+        'coco/bbox_mAP_75': 1.0,
+        'coco/bbox_mAP_s': 1.0,
+        'coco/bbox_mAP_m': -1.0,
+        'coco/bbox_mAP_l': -1.0,
+        'coco/bbox_AR_10': round(10 / 150, 3),
+        'coco/bbox_AR_300': 1.0,
+        'coco/bbox_AR_s': 1.0,
+        'coco/bbox_AR_m': -1.0,
+        'coco/bbox_AR_l': -1.0,
+        'coco/bbox_a_precision': 1.0,
+        'coco/bbox_b_precision': -1.0,
+        'coco/bbox_c_precision': -1.0,
+    }
+
+
+@pytest.mark.parametrize('limits', [100, (), (1, 0), (10.5, 100), '100'])
+def test_wrong_limits_are_refused(limits):
+    metric = dict(type='CocoAPARMetric', metric='bbox', proposal_nums=limits)
+    with pytest.raises(ValueError, match='CocoAPARMetric: proposal_nums='):
+        METRICS.build(metric)
+
+
+def test_figures_of_a_class_have_its_name_whatever_the_ids(scene, tmp_path):
+    file, detections = scene
+    data = json.loads(file.read_text())
+    for key, part in ('id', 'categories'), ('category_id', 'annotations'):
+        for one in data[part]:
+            one[key] = 10 - one[key]
+    turned = tmp_path / 'turned.json'
+    turned.write_text(json.dumps(data))
+    options = dict(metric='bbox', classwise=True)
+    figures = evaluate(file, detections, **options)
+    assert evaluate(turned, detections, **options) == figures
+    assert len({figures[f'coco/bbox_{c}_precision'] for c in CLASSES}) == 3
+
+
+def test_masks_that_no_model_predicts_are_not_evaluated(tmp_path):
+    file = tmp_path / 'truth.json'
+    found = grid_of_objects(file, 2)
+    with pytest.raises(ValueError, match="'segm', but the model predicts no"):
+        evaluate(file, [found], metric=['bbox', 'segm'])
+
+
+def test_one_iou_threshold_has_no_figures_of_others(scene):
+    figures = evaluate(*scene, metric='bbox', iou_thrs=[0.5])
+    assert figures['coco/bbox_mAP'] == figures['coco/bbox_mAP_50'] > 0
+    assert 'coco/bbox_mAP_75' not in figures
