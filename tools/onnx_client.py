@@ -90,6 +90,8 @@ def main():
     model, path, out = sys.argv[1:]
     if not os.path.isfile(model):
         sys.exit(f'MODEL.onnx: {model} is not a file')
+    if not cv2.haveImageWriter(out):
+        sys.exit(f'OUT_IMAGE: {out} must end in .png, .jpg or the like')
     session = onnxruntime.InferenceSession(model)
     image = cv2.imread(path)
     if image is None:

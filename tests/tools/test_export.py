@@ -422,6 +422,8 @@ def test_wrong_input_ends_in_a_sentence(
         (1, 'gone.onnx', 'MODEL.onnx: gone.onnx'),
         (2, __file__, 'IMAGE: .*test_export.py is not an image'),
         (3, 'nowhere/out.png', 'OUT_IMAGE: nowhere/out.png'),
+        (3, 'out.nothing', 'OUT_IMAGE: out.nothing must end in .png'),
+        (3, 'out', 'OUT_IMAGE: out must end in .png'),
         (3, None, 'MODEL.onnx IMAGE OUT_IMAGE'),
     ],
 )
