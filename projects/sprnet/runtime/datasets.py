@@ -5,7 +5,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from .image_guard import is_inside, open_image
+from .image_guard import is_inside, pillow_limit, refuse_huge
 
 # Loads as a mask of no pixel and an area of 0, as bitmap and as polygon
 NO_MASK = [[0.0] * 6]
@@ -48,7 +48,7 @@ class CheckedCocoDataset(CocoDataset):
 
     Args:
         max_pixels (int): An image whose header claims more pixels is not
-            decoded.
+            decoded. Formats that Pillow does not know are not checked.
         require_masks (bool): Refuse objects without a segmentation, for
             detectors that would learn an empty mask from them.
         kwargs: See CocoDataset.
@@ -134,9 +134,12 @@ class CheckedCocoDataset(CocoDataset):
         info = self.get_data_info(idx)
         path = info['img_path']
         try:
-            if os.path.isfile(path):  # not so on remote file backends
-                open_image(path, self.max_pixels).close()
-            return super().prepare_data(idx)
+            # A subclass may give several files, for an image's channels.
+            for file in [path] if isinstance(path, str) else path:
+                if os.path.isfile(file):  # not so on remote file backends
+                    refuse_huge(file, self.max_pixels)
+            with pillow_limit(self.max_pixels):
+                return super().prepare_data(idx)
         except Exception as error:
             raise RuntimeError(
                 f'{self.ann_file}, image {info["img_id"]}, {path}: the image '

@@ -5,12 +5,27 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.coco_files import annotation
+from support.loaders import ChannelFiles, LoadNumpy
 
 from projects.sprnet import CheckedCocoDataset
 
+# Files that Pillow does not open, how to load them, and their channels
+LOADED = {
+    'a.npy': ([dict(type=LoadNumpy)], 30),
+    'a.tif': ([dict(type='LoadImageFromFile', color_type='unchanged')], 1),
+    'a': (
+        [
+            dict(type=ChannelFiles),
+            dict(type='LoadMultiChannelImageFromFiles'),
+        ],
+        5,
+    ),
+}
 
-def dataset(folder, image=(), fields=(), **options):
-    """A data set of one image and one object."""
+
+def dataset(folder, image=(), fields=(), load=(), **options):
+    """A data set of one image and one object; ``load`` are the steps that load
+    the image."""
     file = folder / 'images' / '1.png'
     file.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(file), np.zeros((40, 60, 3), np.uint8))
@@ -26,7 +41,7 @@ def dataset(folder, image=(), fields=(), **options):
         data_root=str(folder),
         data_prefix=dict(img='images/'),
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            *(load or [dict(type='LoadImageFromFile')]),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='PackDetInputs', meta_keys=('img_id',)),
         ],
@@ -52,6 +67,33 @@ def test_refuses_a_header_of_more_than_max_pixels(tmp_path):
     with pytest.raises(RuntimeError, match='image 3.*60 x 40 .*max_pixels'):
         dataset(tmp_path, max_pixels=60 * 40 - 1)[0]
     assert dataset(tmp_path, max_pixels=60 * 40)[0]
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_max_pixels_may_exceed_pillows_own_limit(
+    backend, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    load = [dict(type='LoadImageFromFile', imdecode_backend=backend)]
+    assert dataset(tmp_path, load=load, max_pixels=60 * 40)[0]
+    with pytest.raises(RuntimeError, match='max_pixels=2399'):
+        dataset(tmp_path, load=load, max_pixels=60 * 40 - 1)[0]
+
+
+@pytest.mark.parametrize('name', LOADED)
+def test_loads_what_only_the_pipeline_reads(name, tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    np.save(folder / 'a.npy', rng.random((40, 60, 30), np.float32))
+    cv2.imwrite(str(folder / 'a.tif'), rng.random((40, 60)))
+    for channel in range(5):
+        grey = np.full((40, 60), channel, np.uint8)
+        cv2.imwrite(str(folder / f'a_{channel}.png'), grey)
+    load, channels = LOADED[name]
+    loaded = dataset(tmp_path, dict(file_name=name), load=load)[0]
+    assert loaded['inputs'].shape == (channels, 40, 60)
+    assert len(loaded['data_samples'].gt_instances) == 1
 
 
 @pytest.mark.parametrize(
