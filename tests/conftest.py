@@ -7,6 +7,8 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 from support.helpers import ROOT
 
+from projects.sprnet import FolderVisualizer
+
 
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory) -> Path:
@@ -34,5 +36,5 @@ def own_visualizer():
     """mmengine draws with whichever visualizer was made last; one of another
     file's run may be none of MMDetection's."""
     yield
-    Visualizer._instance_dict.clear()
-    DetLocalVisualizer._instance_dict.clear()
+    for kind in Visualizer, DetLocalVisualizer, FolderVisualizer:
+        kind._instance_dict.clear()

@@ -22,6 +22,7 @@ from .runtime.preemption import PreemptionHook
 from .runtime.safe_loading import allow_mmengine_checkpoints
 from .runtime.schedule_end import ScheduleEndHook
 from .runtime.tta import MaskTTAModel
+from .runtime.visualization import FolderVisualizationHook, FolderVisualizer
 from .samplers import (
     EveryObjectPixelSampler,
     JitteredBoxSampler,
@@ -43,6 +44,8 @@ __all__ = [
     'EvaluationFileHook',
     'EveryObjectPixelSampler',
     'FiniteLossHook',
+    'FolderVisualizationHook',
+    'FolderVisualizer',
     'FrozenSPRNet',
     'GFPN',
     'GradientFlowHook',

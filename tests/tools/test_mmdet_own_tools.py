@@ -193,6 +193,44 @@ def test_jsons_are_split_and_made(place, shapes):
     assert [c['name'] for c in coco['categories']] == list(CLASSES)
 
 
+def with_one_name(shapes, root):
+    """Copy the shapes, and give two images of each set the same name, in two
+    folders."""
+    shutil.copytree(shapes, root)
+    for images in ('train2017', 'val2017'):
+        file = root / 'annotations' / f'instances_{images}.json'
+        data = json.loads(file.read_text())
+        for folder, image in zip('ab', data['images']):
+            (root / images / folder).mkdir()
+            old = root / images / image['file_name']
+            image['file_name'] = f'{folder}/same.jpg'
+            old.rename(root / images / image['file_name'])
+        file.write_text(json.dumps(data))
+    return root
+
+
+def test_pictures_of_images_with_one_name_are_all_kept(
+    place, shapes, tmp_path
+):
+    data = with_one_name(shapes, tmp_path / 'data')
+    script, out = 'analysis_tools/browse_dataset.py', tmp_path / 'browse'
+    arguments = [SHAPES_CONFIG, '--not-show', '--output-dir', out]
+    call(place, data, script, *arguments)
+    browsed = [file.relative_to(out) for file in out.rglob('*.jpg')]
+    assert len(browsed) == 12
+    same = {file.as_posix() for file in browsed if file.name == 'same.jpg'}
+    assert same == {'same.jpg', 'b/same.jpg'}
+
+    out = tmp_path / 'pictures'
+    arguments = [SHAPES_CONFIG, 'epoch_1.pth', '--work-dir', tmp_path / 'test']
+    call(place, data, 'test.py', *arguments, '--show-dir', out)
+    pictures = {p.relative_to(out).as_posix() for p in out.rglob('*.jpg')}
+    assert pictures == {
+        *('a/same.jpg', 'b/same.jpg'),
+        *(f'{number:012d}.jpg' for number in (3, 4, 5)),
+    }
+
+
 def test_test_time_augmentation(place, shapes):
     arguments = [SHAPES_CONFIG, 'epoch_1.pth', '--tta', '--out', 'tta.pkl']
     call(place, shapes, 'test.py', *arguments, '--work-dir', 'tta')

@@ -34,7 +34,7 @@ def run_script(script: str) -> None:
         OptionAction.paths |= {option.split('=')[0] for option in moved}
         mmengine.config.DictAction = OptionAction
         options = moved + rank_options(argv) + precision
-        options += worker_options(argv)
+        options += worker_options(argv) + picture_options(script, argv)
         if script == 'train.py':
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
@@ -49,6 +49,19 @@ def with_options(argv: list[str], options: list[str]) -> list[str]:
         return [*argv, CFG_OPTIONS, *options]
     start = argv.index(CFG_OPTIONS) + 1  # of two equal keys the later wins
     return argv[:start] + options + argv[start:]
+
+
+def picture_options(script: str, argv: list[str]) -> list[str]:
+    """Config options that keep the pictures of images with the same name.
+
+    test.py needs none: a hook of our configs keeps them.
+    """
+    configs = [a for a in argv if a.endswith('.py')]
+    if script != 'analysis_tools/browse_dataset.py' or not configs:
+        return []
+    config = Config.fromfile(configs[0], import_custom_modules=False)
+    stock = config.get('visualizer', {}).get('type') == 'DetLocalVisualizer'
+    return ['visualizer.type=FolderVisualizer'] if stock else []
 
 
 def data_options(argv: list[str]) -> list[str]:

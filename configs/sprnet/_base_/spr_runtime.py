@@ -11,6 +11,7 @@ spr_hooks = dict(
     checkpoint_match=dict(type='CheckpointMatchHook'),
     evaluation_file=dict(type='EvaluationFileHook'),
     preemption=dict(type='PreemptionHook'),
+    visualization=dict(type='FolderVisualizationHook'),
 )
 # Seconds after which ranks give up on one that hangs. It must exceed an
 # evaluation, for which the others wait.
