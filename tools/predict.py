@@ -3,8 +3,10 @@
     python tools/predict.py CONFIG CHECKPOINT photo.jpg folder clip.mp4
     python tools/predict.py CONFIG CHECKPOINT 'folder/**/*.jpg'
 
-INPUT is an image, a folder of images, a video, or a quoted glob, in which **
-stands for any folders. The results in OUT_DIR are
+INPUT is an image, a folder of images, which may be in folders, a video, or a
+quoted glob, in which ** stands for any folders. The config's test pipeline
+loads the images. If it reads files that are no usual pictures, name them by a
+glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
 
     vis/       each picture and video (MPEG-4, without sound) with its objects
                of at least --score-thr
@@ -40,9 +42,9 @@ from common.configs import ensure_test_set, load_config, refuse_mismatch
 import mmcv
 import mmengine
 import numpy as np
-from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from prediction.coco_results import CocoResults
+from prediction.inferencer import FileInferencer
 from prediction.inputs import (
     Files,
     Item,
@@ -53,11 +55,12 @@ from prediction.inputs import (
 from prediction.pictures import (
     contact_sheet,
     mp4_name,
-    write_picture,
+    picture_file,
     write_video,
 )
 
 from projects.sprnet import RLEMasks
+from projects.sprnet.runtime.loading import picture_path
 
 FPS = 25  # of videos whose file does not give it
 
@@ -89,7 +92,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--contact-sheet',
-        type=Path,
+        type=picture_file,
         metavar='FILE',
         help='also draw all pictures as a grid into this file',
     )
@@ -98,7 +101,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_inferencer(args: argparse.Namespace) -> DetInferencer:
+def build_inferencer(args: argparse.Namespace) -> FileInferencer:
     """Load the model.
 
     Raises:
@@ -106,7 +109,7 @@ def build_inferencer(args: argparse.Namespace) -> DetInferencer:
     """
     config = load_config(args.config, args.cfg_options)
     ensure_test_set(config)
-    inferencer = DetInferencer(
+    inferencer = FileInferencer(
         config, str(args.checkpoint), device=args.device
     )
     refuse_mismatch(inferencer.model, config, args.checkpoint)
@@ -120,7 +123,7 @@ def build_inferencer(args: argparse.Namespace) -> DetInferencer:
 
 
 def detect(
-    inferencer: DetInferencer, items: Iterable[Item], batch_size: int
+    inferencer: FileInferencer, items: Iterable[Item], batch_size: int
 ) -> Iterator[tuple[Item, DetDataSample]]:
     """Detect the objects of each item, batch by batch."""
     items = iter(items)
@@ -142,7 +145,7 @@ class Predictor:
             args.out_dir / 'coco.json', classes, args.ann_file
         )
         self.pictures: list[Path] = []  # drawn
-        self.unreadable: list[Path] = []
+        self.unreadable: dict[Path, str] = {}  # with the reason
 
     def predict(
         self, items: Iterable[Item]
@@ -170,8 +173,9 @@ class Predictor:
         """Write the results of images with these image ids."""
         items = loaded_images(self.inferencer, files, ids, self.unreadable)
         for file, picture in self.predict(items):
-            path = self.args.out_dir / 'vis' / files[file]
-            self.pictures.append(write_picture(picture, path))
+            path = self.args.out_dir / 'vis' / picture_path(files[file])
+            mmcv.imwrite(picture, str(path))
+            self.pictures.append(path)
 
     def predict_videos(self, files: Files, first_id: int) -> None:
         """Write the results of videos; count image ids from ``first_id``."""
@@ -185,7 +189,7 @@ class Predictor:
             )
             first_id += count
             if not count:
-                self.unreadable.append(file)
+                self.unreadable[file] = 'it has no frames'
 
 
 def main() -> None:
@@ -200,6 +204,11 @@ def main() -> None:
                 f'{next(iter(videos))} is a video; leave one of them out'
             )
         predictor = Predictor(args)
+        if videos and not predictor.inferencer.takes_arrays:
+            raise ValueError(
+                f'{next(iter(videos))} is a video, but the test pipeline of '
+                f'{args.config} has no LoadImageFromFile, which takes frames'
+            )
         ids = predictor.results.ids_of(list(images))
         with predictor.results:
             predictor.predict_images(images, ids)
@@ -212,7 +221,8 @@ def main() -> None:
     )
     if predictor.unreadable:
         names = ', '.join(map(str, predictor.unreadable))
-        sys.exit(f'predict.py: cannot be read: {names}')
+        reason = next(iter(predictor.unreadable.values()))
+        sys.exit(f'predict.py: cannot be read: {names}; the first: {reason}')
 
 
 if __name__ == '__main__':

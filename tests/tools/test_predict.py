@@ -1,6 +1,8 @@
 """tools/predict.py, and the DetInferencer that it uses, on our configs."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,7 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from PIL import Image
 from prediction.coco_results import CocoResults
-from prediction.inputs import Item
+from prediction.inputs import Item, input_files, json_names
 from prediction.pictures import write_video
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -24,6 +26,7 @@ from support.in_process import (
     save_checkpoint,
     val_images,
 )
+from support.loaders import ChannelFiles, LoadNumpy  # noqa: F401
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 DETECTIONS = 5  # of every image, whatever they score
@@ -152,7 +155,8 @@ def test_unreadable_files_are_named_at_the_end(run):
     inputs, _, sentence = run
     bad = ['b/empty.png', 'b/text.jpg', 'b/thin.png', 'broken.mp4']
     names = ', '.join(f'{inputs}/{name}' for name in bad)
-    assert sentence == f'predict.py: cannot be read: {names}'
+    start = f'predict.py: cannot be read: {names}; the first: '
+    assert sentence.startswith(start) and len(sentence) > len(start)
 
 
 def test_every_picture_is_drawn_under_its_path(run):
@@ -258,6 +262,99 @@ def test_ids_of_an_annotation_file(model, shapes, tmp_path):
         ]
 
 
+def test_a_folder_is_searched_with_its_folders(model, shapes, tmp_path):
+    inputs, out = tmp_path / 'inputs', tmp_path / 'out'
+    files = ['1.jpg', 'a/1.jpg', 'a/b/1.jpg', 'a/b/2.JPG']
+    for file, image in zip(files, val_images(shapes)):
+        (inputs / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, inputs / file)
+    run_command(predict, *model, inputs, '--out-dir', out)
+    assert {
+        image['file_name'] for image in COCO(out / 'coco.json').imgs.values()
+    } == set(files)
+    for file in files:
+        assert (out / 'vis' / file).is_file()
+        assert (out / 'preds' / file).with_suffix('.json').is_file()
+
+
+def own_loader(model, *steps):
+    """The model's config, with other steps that load an image."""
+    config = model[0].with_name('own_loader.py')
+    config.write_text(
+        f'_base_ = {str(model[0])!r}\n'
+        f'load = {[dict(type=step) for step in steps]}\n'
+        'test_dataloader = dict(dataset=dict(pipeline=[\n'
+        '    *load, *_base_.test_dataloader.dataset.pipeline[1:]\n'
+        ']))\n'
+    )
+    return config, model[1]
+
+
+def test_images_that_only_the_configs_pipeline_loads(
+    model, shapes, inferencer, tmp_path
+):
+    image = cv2.imread(str(val_images(shapes)[0]))
+    for name in ('a/1', 'b/1'):
+        (tmp_path / name).parent.mkdir()
+        np.save(tmp_path / f'{name}.npy', image)
+    (tmp_path / 'b' / '2.npy').write_text('no array')
+    own, out = own_loader(model, 'LoadNumpy'), tmp_path / 'out'
+    sentence = complaint(
+        predict, *own, f'{tmp_path}/**/*.npy', '--out-dir', out
+    )
+    assert f'cannot be read: {tmp_path}/b/2.npy; the first: ' in sentence
+    expected = inferencer(image)['predictions'][0]
+    for name in ('a/1', 'b/1'):
+        predicted = json.loads((out / 'preds' / f'{name}.json').read_text())
+        assert_close(predicted, expected)
+        drawn = cv2.imread(str(out / 'vis' / f'{name}.npy.jpg'))
+        assert drawn.shape == image.shape
+        assert abs(drawn.astype(int) - image).mean() < 60
+
+    for channel, name in enumerate('abc'):
+        cv2.imwrite(str(tmp_path / f'site_{name}.png'), image[..., channel])
+    (tmp_path / 'site.png').write_text('names the files of the channels')
+    own = own_loader(model, 'ChannelFiles', 'LoadMultiChannelImageFromFiles')
+    run_command(predict, *own, tmp_path / 'site.png', '--out-dir', out)
+    predicted = json.loads((out / 'preds' / 'site.json').read_text())
+    assert_close(predicted, expected)
+
+    video = tmp_path / 'clip.avi'
+    write_clip(video, [image])
+    words = f'{video} is a video, but the test pipeline of {own[0]} has no'
+    assert words in complaint(predict, *own, video, '--out-dir', out)
+
+
+@pytest.mark.parametrize(
+    'files,names',
+    [
+        (['a.jpg', 'b.png'], ['a.json', 'b.json']),
+        (['a.jpg', 'a.png'], ['a.jpg.json', 'a.png.json']),
+        (
+            ['a.jpg', 'a.png', 'a.jpg.tif'],
+            ['a.jpg.json', 'a.png.json', 'a.jpg.tif.json'],
+        ),
+        (['a.jpg', 'b/a.jpg'], ['a.json', 'b/a.json']),
+        (['a', 'a.b'], ['a.json', 'a.b.json']),
+    ],
+)
+def test_each_json_has_a_name_of_its_own(files, names):
+    found = json_names({Path('in', file): Path(file) for file in files})
+    assert [path.as_posix() for path in found.values()] == names
+
+
+@pytest.mark.parametrize(
+    'files', [['a.pgm', 'a.pgm.jpg'], ['a.avi', 'a.avi.mp4']]
+)
+def test_files_that_would_be_drawn_to_one_picture_are_refused(files, tmp_path):
+    paths = [tmp_path / file for file in files]
+    for path in paths:
+        path.write_text('')
+    words = f'{paths[0]} and {paths[1]} would both be drawn to {files[1]}'
+    with pytest.raises(ValueError, match=re.escape(words)):
+        input_files(list(map(str, paths)))
+
+
 def test_a_detector_without_masks(shapes, tmp_path):
     model = untrained(tmp_path, RETINANET_CONFIG)
     arguments = val_images(shapes)[0], '--out-dir', tmp_path / 'out'
@@ -282,6 +379,10 @@ def test_wrong_input_ends_in_one_sentence(model, shapes, tmp_path):
         ([ann_file, '--ann-file', ann_file], f'has no image {ann_file}'),
         ([ann_file, '--cfg-options', rle], f'{rle} cannot be drawn'),
         ([ann_file, '--score-thr', 2], 'argument --score-thr: 2 '),
+        (
+            [ann_file, '--contact-sheet', 'x.y'],
+            '--contact-sheet: x.y must end',
+        ),
         ([ann_file, '--batch-size', 0], 'argument --batch-size: 0 '),
         ([ann_file, '--device', 'gpu'], 'argument --device: gpu '),
     ):

@@ -68,7 +68,10 @@ def folder_images(folder: Path) -> list[Path]:
         p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
     )
     if not images:
-        raise ValueError(f'{folder} has no images')
+        raise ValueError(
+            f'{folder} has no images ({", ".join(IMG_EXTENSIONS)}); name '
+            'files with other endings one by one'
+        )
     return images
 
 

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from common.images import folder_images
 
-import mmcv
 import numpy as np
 from mmcv import VideoReader
-from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from rich.progress import track
+
+from projects.sprnet.runtime.loading import picture_path
+
+from .inferencer import FileInferencer
+from .pictures import mp4_name
 
 Files = dict[Path, Path]  # each file's path below vis/ and preds/
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
@@ -36,7 +39,8 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
     Results keep the files' path relative to their common folder.
 
     Raises:
-        ValueError: An input names no file.
+        ValueError: An input names no file, or two files would be drawn to the
+            same picture.
     """
     by_path: dict[str, Path] = {}
     for text in inputs:
@@ -47,7 +51,7 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
             files = [path]
         else:
             matches = map(Path, sorted(glob(text, recursive=True)))
-            known = (*IMG_EXTENSIONS, *VIDEOS)
+            known = (*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower())
             files = [p for p in matches if p.suffix.lower() in known]
         if not files:
             raise ValueError(
@@ -57,44 +61,55 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
     folder = os.path.commonpath([os.path.dirname(path) for path in by_path])
     images: Files = {}
     videos: Files = {}
+    drawn: dict[Path, Path] = {}
     for path, file in by_path.items():
-        kind = videos if file.suffix.lower() in VIDEOS else images
-        kind[file] = Path(os.path.relpath(path, folder))
+        is_video = file.suffix.lower() in VIDEOS
+        name = Path(os.path.relpath(path, folder))
+        (videos if is_video else images)[file] = name
+        picture = mp4_name(name) if is_video else picture_path(name)
+        other = drawn.setdefault(picture, file)
+        if other is not file:
+            raise ValueError(
+                f'{other} and {file} would both be drawn to {picture}; rename '
+                'one of them'
+            )
     return images, videos
 
 
 def json_names(files: Files) -> Files:
-    """Name each file's JSON; the suffix stays if names differ by it alone."""
-    count = Counter(name.with_suffix('') for name in files.values())
+    """Name each file's JSON; the suffix stays where another file's JSON could
+    have the name without it."""
+    names = {file: f'{name}.json' for file, name in files.items()}
+    short = {file: name.with_suffix('.json') for file, name in files.items()}
+    count = Counter([*map(Path, names.values()), *short.values()])
     return {
-        file: Path(f'{name.with_suffix("")}.json')
-        if count[name.with_suffix('')] == 1
-        else Path(f'{name}.json')
-        for file, name in files.items()
+        file: Path(short[file] if count[short[file]] == 1 else names[file])
+        for file in files
     }
 
 
 def loaded_images(
-    inferencer: DetInferencer,
+    inferencer: FileInferencer,
     files: Files,
     ids: dict[Path, int],
-    unreadable: list[Path],
+    unreadable: dict[Path, str],
 ) -> Iterator[Item]:
-    """Load images one by one; append those that fail to ``unreadable``."""
+    """Load images one by one; add those that fail, and why, to
+    ``unreadable``."""
     json_paths = json_names(files)
     for file, name in track(files.items(), description='Images'):
         try:
-            picture = mmcv.imread(file)
-            data = inferencer.pipeline(str(file))
-        except Exception:  # the libraries raise many types for broken files
-            unreadable.append(file)
+            given = dict(img_path=str(file), img_id=ids[file])
+            picture, data = inferencer.prepare(given)
+        except Exception as error:  # libraries raise many types
+            unreadable[file] = ' '.join(f'{error!r}'.split())
             continue
         coco_image = dict(id=ids[file], file_name=name.as_posix())
         yield Item(file, coco_image, json_paths[file], picture, data)
 
 
 def loaded_frames(
-    inferencer: DetInferencer,
+    inferencer: FileInferencer,
     video: VideoReader,
     file: Path,
     name: Path,
@@ -106,5 +121,5 @@ def loaded_frames(
         coco_image = dict(
             id=first_id + n, file_name=name.as_posix(), frame_id=n
         )
-        data = inferencer.pipeline(frame)
-        yield Item(file, coco_image, name / f'{n:06d}.json', frame, data)
+        picture, data = inferencer.prepare(frame)
+        yield Item(file, coco_image, name / f'{n:06d}.json', picture, data)

@@ -1,5 +1,6 @@
 """Write the pictures, videos and contact sheets of predict.py."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,16 +8,14 @@ import cv2
 import mmcv
 import numpy as np
 
-COLOURED = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 MAX_SHEET = 12_000  # largest side of a contact sheet, in pixels
 
 
-def write_picture(picture: np.ndarray, path: Path) -> Path:
-    """Write a picture; add .jpg to suffixes of formats without colours."""
-    if path.suffix.lower() not in COLOURED:
-        path = Path(f'{path}.jpg')
-    mmcv.imwrite(picture, str(path))
-    return path
+def picture_file(text: str) -> Path:
+    """Parse the path of a picture to write."""
+    if not cv2.haveImageWriter(text):
+        raise ArgumentTypeError(f'{text} must end in .png, .jpg or the like')
+    return Path(text)
 
 
 def mp4_name(name: Path) -> Path:
