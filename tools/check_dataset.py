@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common.cli import (
     add_cfg_options,
     at_least_one,
@@ -106,7 +107,11 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             f'the {name} data set has the type {dataset.type}; only data sets '
             'that are read from a COCO JSON can be checked'
         )
-    built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
+    try:
+        built = DATASETS.build(dict(dataset, lazy_init=True))
+    except KeyError as error:  # a step of the pipeline
+        reason = ' '.join(str(error.args[0]).split())
+        raise ValueError(f'the {name} data set: {reason}') from error
     classes = built.metainfo['classes']
     if isinstance(classes, str):
         raise ValueError(
@@ -120,7 +125,6 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
             'train_dataloader.dataset.pipeline loads no masks for '
             'model.mask_head; give its LoadAnnotations with_mask=True'
         )
-    load = transforms.get('LoadImageFromFile', {})
     metrics = [] if name == 'train' else evaluators(config, name)
     return Split(
         ann_file=built.ann_file,
@@ -139,31 +143,37 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
         metrics=[kind for m in metrics for kind in as_list(m.metric)],
         evaluated_files=[m.ann_file for m in metrics if m.get('ann_file')],
         filter_cfg={} if built.test_mode else dict(built.filter_cfg or {}),
-        loading=dict(
-            flag=load.get('color_type', 'color'),
-            backend=load.get('imdecode_backend', 'cv2'),
-        ),
+        dataset=dataset.to_dict(),
         max_pixels=getattr(built, 'max_pixels', Image.MAX_IMAGE_PIXELS),
         max_detections=max_detections(config),
+        max_counted=min(map(max_counted, metrics), default=100),
     )
 
 
-def max_detections(config: Config) -> int:
-    """How many detections of an image count: COCO's 100, or fewer."""
+def max_detections(config: Config) -> float:
+    """How many objects a model finds in an image."""
     settings = config.model.get('test_cfg') or {}
     settings = settings.get('rcnn') or settings
-    return min(100, settings.get('max_per_img', 100))
+    return settings.get('max_per_img', float('inf'))
+
+
+def max_counted(metric: dict) -> int:
+    """How many detections of a class in an image a metric's AP counts."""
+    if not is_a(METRICS, metric, CocoAPARMetric):
+        return 100  # whatever CocoMetric's proposal_nums are
+    return int(np.max(metric.get('proposal_nums', 100)))
+
+
+def is_a(registry: Registry, part: dict, kind: type) -> bool:
+    """Tell whether a part of a config is of a class or a subclass."""
+    registered = registry.get(part.get('type', ''))
+    return isinstance(registered, type) and issubclass(registered, kind)
 
 
 def masks_optional(
     config: Config, dataset: BaseDataset, metrics: list[dict]
 ) -> bool:
     """Tell whether objects without a mask train and test their boxes only."""
-
-    def is_a(registry: Registry, part: dict, kind: type) -> bool:
-        registered = registry.get(part.get('type', ''))
-        return isinstance(registered, type) and issubclass(registered, kind)
-
     return (
         isinstance(dataset, CheckedCocoDataset)
         and not dataset.require_masks
@@ -193,7 +203,8 @@ def check(split: Split, processes: int) -> tuple[list[Record], list[Fault]]:
     records, faults = check_json(data, split)
     if not records:
         return [], faults
-    check_one = partial(check_record, split=split)
+    dataset = DATASETS.build(dict(split.dataset, lazy_init=True))
+    check_one = partial(check_record, split=split, dataset=dataset)
     processes = min(processes, len(records) // CHUNK)
     if processes > 1:
         found = track_parallel_progress(

@@ -13,6 +13,7 @@ from shapes_data.scenes import CLASSES
 from support.helpers import SHAPES_CONFIG
 
 HEIGHT, WIDTH = 40, 60
+LOAD = [dict(type='LoadImageFromFile')]
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
 # The same square: 20 columns from pixel 10 * 40 + 10 on
 RLE = dict(size=[HEIGHT, WIDTH], counts=[410, 20, *[20, 20] * 19, 1210])
@@ -68,16 +69,23 @@ def split(name):
     return dict(splits_of(load_config(SHAPES_CONFIG, {})))[name]
 
 
-def faults_in(folder, name='train', **fields):
+def faults_in(folder, name='train', load=LOAD, **fields):
     """The faults of a folder's data, used as the shapes' config does.
 
     The shapes have six classes and the data two, which is noted each time.
+    ``load`` are the steps that load an image.
     """
     fields = {'masks_optional': False, **fields}
-    changed = split(name)._replace(
+    where = dict(
         ann_file=str(folder / 'coco.json'),
+        data_root='',
+        data_prefix=dict(img=str(folder)),
+    )
+    changed = split(name)._replace(
+        ann_file=where['ann_file'],
         folder=str(folder),
         evaluated_files=[],
+        dataset=dict(split(name).dataset, **where, pipeline=load),
         **fields,
     )
     faults = check(changed, processes=1)[1]
@@ -93,7 +101,7 @@ def stops(function, folder):
     return False
 
 
-def loaded(folder):
+def loaded(folder, load=LOAD):
     """All images and annotations, loaded as MMDetection does in training."""
     dataset = DATASETS.build(
         dict(
@@ -103,7 +111,7 @@ def loaded(folder):
             metainfo=dict(classes=CLASSES),
             filter_cfg=dict(filter_empty_gt=True, min_size=32),
             pipeline=[
-                dict(type='LoadImageFromFile'),
+                *load,
                 dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
                 dict(type='PackDetInputs', meta_keys=('img_id', 'ori_shape')),
             ],

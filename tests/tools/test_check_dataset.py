@@ -1,6 +1,7 @@
 """Each kind of fault is found, and MMDetection does what is said of it."""
 
 import json
+import re
 import shutil
 import struct
 import zlib
@@ -8,7 +9,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from check_dataset import main
+from check_dataset import main, splits_of
+from common.configs import load_config
 from dataset_check.faults import KINDS, report
 from dataset_check.objects import decode_counts
 from PIL import Image
@@ -151,12 +153,6 @@ def text_ids(data, folder):
         one['image_id'] = str(one['image_id'])
 
 
-def same_name(data, folder):
-    (folder / 'a').mkdir(exist_ok=True)
-    shutil.move(folder / '2.jpg', folder / 'a' / '1.jpg')
-    data['images'][1]['file_name'] = 'a/1.jpg'
-
-
 def polygons(*polygons):
     return mask(list(polygons))
 
@@ -250,7 +246,6 @@ SURVIVES = [
     ('box of another mask', box(10, 10, 30, 30)),
     ('area of something else', entry('annotations', area=5000)),
     ('ids of another type', text_ids),
-    ('same file name', same_name),
 ]
 CASES = [(*case, True) for case in STOPS]
 CASES += [(*case, False) for case in SURVIVES]
@@ -271,6 +266,7 @@ def test_finds_and_names_the_fault(kind, change, loading_stops, tmp_path):
 
 def test_every_kind_of_fault_is_tested():
     elsewhere = {
+        'cut-off values',  # in test_check_images.py
         'num_classes',
         'other evaluation file',
         'nothing to evaluate',
@@ -360,11 +356,35 @@ def test_a_test_without_figures_needs_no_annotations(tmp_path):
     assert 'has no annotations' in fault.what
 
 
-def test_objects_beyond_the_counted_detections_are_noted(tmp_path):
+@pytest.mark.parametrize(
+    'limits,words',
+    [
+        (dict(max_detections=1), '2 objects, the model detects at most 1'),
+        (dict(max_counted=0), '1 objects of .*, the metrics count 0'),
+        (dict(max_detections=2, max_counted=1), None),
+    ],
+)
+def test_objects_beyond_the_counted_detections_are_noted(
+    limits, words, tmp_path
+):
     write(tmp_path)
-    (fault,) = faults_in(tmp_path, 'val and test', max_detections=1)
-    assert fault.kind == 'more objects than detections'
-    assert fault.image == 1 and '2 objects' in fault.what
+    faults = faults_in(tmp_path, 'val and test', **limits)
+    assert len(faults) == bool(words)
+    for fault in faults:
+        assert fault.kind == 'more objects than detections'
+        assert fault.image == 1 and re.match(words, fault.what)
+
+
+def test_the_counted_detections_are_the_metrics():
+    options = {
+        'val_evaluator.proposal_nums': [10, 300],
+        'test_evaluator': dict(type='CocoMetric', proposal_nums=[10, 300]),
+        'model.test_cfg.max_per_img': 200,
+    }
+    splits = dict(splits_of(load_config(SHAPES_CONFIG, options)))
+    assert splits['val'].max_counted == 300
+    assert splits['test'].max_counted == 100
+    assert splits['val'].max_detections == 200
 
 
 @pytest.mark.parametrize(
@@ -551,6 +571,7 @@ def test_faults_of_the_config(shapes, command):
     [
         ('train_dataloader.dataset.metainfo.classes=cell', "('cell',)"),
         ('train_dataloader.dataset.type=VOCDataset', 'COCO JSON'),
+        ('val_dataloader.dataset.pipeline.0.type=LoadZarr', 'LoadZarr is not'),
     ],
 )
 def test_configs_that_cannot_be_checked(option, words, shapes, command):

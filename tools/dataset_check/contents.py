@@ -1,7 +1,7 @@
 """Checks of what a JSON contains: copies, and whether enough is left."""
 
 from collections import Counter
-from os.path import abspath, basename
+from os.path import abspath
 from typing import Any
 
 from .faults import Fault, shown
@@ -20,12 +20,6 @@ def check_copies(
         for name, ids in names.items()
         if len(set(map(str, ids))) > 1
     ]
-    bases: dict[str, str] = {}
-    for name in names:
-        other = bases.setdefault(basename(name), name)
-        if other != name:
-            what = f'{name} has the name of {other} in another folder'
-            faults.append(Fault('same file name', what, file, names[name][0]))
     seen = set()
     for one in annotations:
         key = repr(
@@ -69,11 +63,9 @@ def check_usable(
     per_class: Counter[str] = Counter()
     for image, annotations in records:
         usable = [one for one in annotations if is_usable(one, image)]
-        per_class.update(names[one['category_id']] for one in usable)
-        if split.metrics and len(usable) > split.max_detections:
-            what = (
-                f'{len(usable)} objects, a test counts {split.max_detections}'
-            )
+        here = Counter(names[one['category_id']] for one in usable)
+        per_class += here
+        if split.metrics and (what := excess(here, split)):
             place = image['file_name'], image['id']
             faults.append(Fault('more objects than detections', what, *place))
     unused = [name for name in split.classes if not per_class[name]]
@@ -91,6 +83,22 @@ def check_usable(
         what = ', '.join(map(shown, unused[:5])) + more
         faults.append(Fault('class without objects', what, file))
     return faults
+
+
+def excess(counts: Counter[str], split: Split) -> str:
+    """Say which objects of an image a test cannot count; '' without any."""
+    if counts.total() > split.max_detections:
+        return (
+            f'{counts.total()} objects, the model detects at most '
+            f'{split.max_detections} (test_cfg.max_per_img)'
+        )
+    ((name, most),) = counts.most_common(1) or [('', 0)]
+    if most > split.max_counted:
+        return (
+            f'{most} objects of {shown(name)}, the metrics count '
+            f'{split.max_counted} detections of a class (proposal_nums)'
+        )
+    return ''
 
 
 def check_use(

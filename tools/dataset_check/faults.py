@@ -124,7 +124,8 @@ ERRORS = {
     ),
     'unreadable image': (
         'training stops when it loads this image',
-        'write the file again, or remove the image from the JSON',
+        'write the file again, remove the image from the JSON, or begin the '
+        'pipeline with a step that loads it',
     ),
     'damaged image': (
         'OpenCV fills in the missing pixels, or training stops',
@@ -208,6 +209,11 @@ WARNINGS = {
         'its values are divided by 256, so dark areas become black',
         'stretch its values to 8 bits yourself',
     ),
+    'cut-off values': (
+        'Pillow loads it with fractions dropped, and values above 255 as 255',
+        'use imdecode_backend=cv2 and color_type=unchanged, or stretch its '
+        'values to 8 bits yourself',
+    ),
     'transparent image': (
         'its transparency is dropped, so hidden pixels become visible',
         'paint it on a background if hidden pixels matter',
@@ -254,11 +260,8 @@ NOTES = {
     ),
     'more objects than detections': (
         'AP and AR stay below 1 even with perfect detections',
-        'cut the image into tiles (COCO counts 100 detections per image)',
-    ),
-    'same file name': (
-        'test.py --show-dir and browse_dataset.py keep one picture of both',
-        'give the images different names to see all of them',
+        'cut the image into tiles, or raise test_cfg.max_per_img of the model '
+        'and proposal_nums of CocoAPARMetric',
     ),
     'ids of another type': ('they work as they are',),
     'grey image': ('its single channel serves as red, green and blue',),

@@ -8,39 +8,52 @@ import os
 import warnings
 from functools import partial
 
-import cv2
-import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
 from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from projects.sprnet.runtime.image_guard import is_inside, open_image
+from projects.sprnet.runtime.image_guard import (
+    is_inside,
+    open_image,
+    pillow_limit,
+)
+from projects.sprnet.runtime.loading import load_image
 
 from .agreement import check_agreement
-from .faults import KINDS, Fault, Finding
+from .faults import Fault, Finding
 from .objects import check_box, check_mask
 from .split import Record, Split
 
 MANY = 1000  # objects in one image
 ORIENTATION = 0x0112  # EXIF's tag
-MODES = {
+CONVERTED = {
     '1': 'grey image',
     'L': 'grey image',
     'LA': 'grey image',
     'P': 'palette image',
     'PA': 'palette image',
     'CMYK': 'CMYK image',
-    'RGBA': 'transparent image',
 }
 # MMDetection does not load annotations with these faults.
 LEFT_OUT = ('box without area', 'box not finite', 'box outside of the image')
 STILL_A_MASK = {'polygon out of the image', 'self-crossing polygon'}
 
 
-def check_record(record: Record, split: Split) -> list[Fault]:
-    """Find the faults of an image and of its annotations."""
+def check_record(
+    record: Record, split: Split, dataset: CocoDataset
+) -> list[Fault]:
+    """Find the faults of an image and of its annotations.
+
+    Args:
+        record: The image and its annotations.
+        split: How the config uses them.
+        dataset: The data set, which need not be initialised.
+    """
     image, annotations = record
     fault = partial(Fault, file=image['file_name'], image=image['id'])
-    findings, (height, width) = check_image(image, split)
+    findings, (height, width) = check_image(image, split, dataset)
     faults = [fault(*finding) for finding in findings]
     if len(annotations) > MANY:
         memory = len(annotations) * height * width / 2**30
@@ -72,9 +85,9 @@ def check_object(
 
 
 def check_image(
-    image: dict, split: Split
+    image: dict, split: Split, dataset: CocoDataset
 ) -> tuple[list[Finding], tuple[int, int]]:
-    """Check an image's file.
+    """Check an image's file, and load it as the data set does.
 
     Returns:
         Its faults, and its height and width: as loaded, or as in the JSON if
@@ -86,28 +99,49 @@ def check_image(
         if os.path.isabs(image['file_name']):
             what += '; file_name must be relative to data_prefix'
         return [('path outside of the folder', what)], declared
+    info = dataset.parse_data_info(
+        dict(raw_img_info=dict(image, img_id=image['id']), raw_ann_info=[])
+    )
+    path, missing, contents, headers = info['img_path'], '', [], []
     try:
-        content = get(os.path.join(split.folder, image['file_name']))
+        for file in [path] if isinstance(path, str) else path:
+            contents.append(get(file))
+            headers.append(read_header(contents[-1], split.max_pixels))
+    except Image.DecompressionBombError as error:
+        return [('image too large', str(error))], declared
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
-        what = f'{error}{why_missing(image["file_name"], split.folder)}'
-        return [('missing image', what)], declared
-    findings = check_content(content, split.max_pixels)
-    if any(KINDS[kind].level == 'error' for kind, _ in findings):
-        return findings, declared
+        # A step of the pipeline may still load the image from other files.
+        missing = f'{error}{why_missing(image["file_name"], split.folder)}'
+    loader = stock_loader(dataset)
+    header = headers[0] if loader and headers else None
+    if header and (damage := find_damage(contents[0], split.max_pixels)):
+        return [('damaged image', damage)], declared
     try:
-        array = mmcv.imfrombytes(content, **split.loading)
-    except (OSError, cv2.error):
-        array = None
-    if array is None:
-        return [('unreadable image', 'MMDetection cannot read it')], declared
-    loaded = array.shape[:2]
-    if loaded != declared:
+        with pillow_limit(split.max_pixels):
+            array = load_image(dataset.pipeline.transforms, info)[0]['img']
+    except Exception as error:  # loaders raise errors of any type
+        if missing:
+            return [('missing image', missing)], declared
+        what = f'{type(error).__name__}: {" ".join(str(error).split())}'
+        return [('unreadable image', what)], declared
+    findings = check_conversion(header, array, loader) if header else []
+    if array.shape[:2] != declared:
         what = (
             f'{declared[1]} x {declared[0]} in the JSON, '
-            f'{loaded[1]} x {loaded[0]} as loaded'
+            f'{array.shape[1]} x {array.shape[0]} as loaded'
         )
         findings.append(('wrong size', what))
-    return findings, loaded
+    return findings, array.shape[:2]
+
+
+def stock_loader(dataset: CocoDataset) -> LoadImageFromFile | None:
+    """Return the pipeline's first step if it is mmcv's own loader, and decodes
+    with OpenCV or Pillow."""
+    for step in dataset.pipeline.transforms[:1]:
+        transform = getattr(type(step), 'transform', None)
+        if transform is LoadImageFromFile.transform:
+            return step if step.imdecode_backend != 'tifffile' else None
+    return None
 
 
 def why_missing(name: str, folder: str) -> str:
@@ -131,46 +165,61 @@ def why_missing(name: str, folder: str) -> str:
     return ''
 
 
-def check_content(content: bytes, max_pixels: int) -> list[Finding]:
-    """Check an encoded image's header, then whether it decodes.
+def read_header(content: bytes, max_pixels: int) -> Image.Image | None:
+    """Open an encoded image by its header; None if Pillow cannot.
 
-    An image whose header claims more than ``max_pixels`` is not decoded.
+    Raises:
+        DecompressionBombError: The header claims more than ``max_pixels``.
     """
-    with warnings.catch_warnings():
+    try:
+        return open_image(io.BytesIO(content), max_pixels)
+    except Image.DecompressionBombError:
+        raise
+    except Exception:  # Pillow raises exceptions of any type
+        return None
+
+
+def find_damage(content: bytes, max_pixels: int) -> str:
+    """Decode an image; say what is wrong, or ''."""
+    with warnings.catch_warnings(), pillow_limit(max_pixels):
         warnings.simplefilter('ignore')
-        # Some formats hold images larger than their header says. Pillow's own
-        # limit catches these when they are decoded.
+        # Some formats hold images larger than their header says.
         warnings.simplefilter('error', Image.DecompressionBombWarning)
-        Image.MAX_IMAGE_PIXELS = max_pixels
-        # Pillow raises exceptions of any type for broken files.
         try:
             picture = open_image(io.BytesIO(content), max_pixels)
-            findings = check_mode(picture)
-        except (
-            Image.DecompressionBombError,
-            Image.DecompressionBombWarning,
-        ) as error:
-            return [('image too large', str(error))]
-        except UnidentifiedImageError:
-            return [('unreadable image', 'Pillow does not know its format')]
-        except Exception as error:
-            return [('unreadable image', str(error))]
-        try:
             picture.draft(None, (1, 1))  # decodes a JPEG at 1/8 of its size
             picture.load()
-        except Exception as error:
-            return [('damaged image', str(error))]
-    return findings
+        except Exception as error:  # Pillow raises errors of any type
+            return str(error)
+    return ''
 
 
-def check_mode(picture: Image.Image) -> list[Finding]:
-    """Find what MMDetection converts when it loads an image."""
-    findings = []
-    if any(';16' in str(tile.args) for tile in picture.tile):
-        findings.append(('16-bit image', f'mode {picture.mode}'))
-    elif picture.mode in MODES:
-        findings.append((MODES[picture.mode], f'mode {picture.mode}'))
-    orientation = picture.getexif().get(ORIENTATION, 1)
-    if orientation in range(2, 9):
+def check_conversion(
+    header: Image.Image, array: np.ndarray, loader: LoadImageFromFile
+) -> list[Finding]:
+    """Find what mmcv's loader changes when it loads an image.
+
+    Args:
+        header: The image as Pillow opens it.
+        array: The image as loaded.
+        loader: The step that loads it.
+    """
+    mode, backend = header.mode, loader.imdecode_backend
+    kind = None
+    if array.dtype == np.uint8 and backend == 'pillow' and mode[0] in 'IF':
+        kind = 'cut-off values'
+    elif any(';16' in str(tile.args) for tile in header.tile):
+        kind = '16-bit image' if array.dtype == np.uint8 else None
+    elif mode == 'RGBA':
+        kind = 'transparent image' if array.shape[2:] != (4,) else None
+    elif array.shape[2:] == (3,):
+        kind = CONVERTED.get(mode)
+    findings = [(kind, f'mode {mode}')] if kind else []
+    orientation = header.getexif().get(ORIENTATION, 1)
+    if (
+        orientation in range(2, 9)
+        and loader.color_type in ('color', 'grayscale')
+        and backend != 'turbojpeg'
+    ):
         findings.append(('EXIF-rotated image', f'orientation {orientation}'))
     return findings

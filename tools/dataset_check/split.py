@@ -17,9 +17,10 @@ class Split(NamedTuple):
     metrics: Sequence[str]  # 'bbox', 'segm'; empty in training
     evaluated_files: Sequence[str]  # the evaluators' ann_file
     filter_cfg: dict[str, Any]  # empty in testing, which filters nothing
-    loading: dict[str, Any]  # flag and backend of mmcv.imfrombytes
+    dataset: dict[str, Any]  # its config, with the pipeline that loads images
     max_pixels: int  # of an image
-    max_detections: int  # per image, that a test counts
+    max_detections: float  # of an image, that the model makes
+    max_counted: int  # of a class in an image, that the metrics count
 
 
 class Record(NamedTuple):
