@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from common.cli import (
     add_cfg_options,
     at_least_one,
@@ -29,6 +28,7 @@ from common.cli import (
 from common.configs import leaves, load_config, unwrap
 from common.threads import available_cpus
 
+import numpy as np
 from dataset_check.annotations import check_json, read
 from dataset_check.faults import Fault, count, report
 from dataset_check.images import check_record

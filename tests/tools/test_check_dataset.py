@@ -6,11 +6,12 @@ import shutil
 import struct
 import zlib
 
+from common.configs import load_config
+
 import cv2
 import numpy as np
 import pytest
 from check_dataset import main, splits_of
-from common.configs import load_config
 from dataset_check.faults import KINDS, report
 from dataset_check.objects import decode_counts
 from PIL import Image
