@@ -142,6 +142,7 @@ def test_says_whether_the_pipeline_rotates(options, kind, tmp_path):
     'options,kind,value',
     [
         ({}, '16-bit image', 1000 // 256),
+        (dict(to_float32=True), '16-bit image', 1000 // 256),
         (PILLOW, 'cut-off values', 255),
         (UNCHANGED, None, 1000),
         ({**PILLOW, **UNCHANGED}, None, 1000),

@@ -171,12 +171,14 @@ def read_header(content: bytes, max_pixels: int) -> Image.Image | None:
     Raises:
         DecompressionBombError: The header claims more than ``max_pixels``.
     """
-    try:
-        return open_image(io.BytesIO(content), max_pixels)
-    except Image.DecompressionBombError:
-        raise
-    except Exception:  # Pillow raises exceptions of any type
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            return open_image(io.BytesIO(content), max_pixels)
+        except Image.DecompressionBombError:
+            raise
+        except Exception:  # Pillow raises errors of any type
+            return None
 
 
 def find_damage(content: bytes, max_pixels: int) -> str:
@@ -205,21 +207,27 @@ def check_conversion(
         loader: The step that loads it.
     """
     mode, backend = header.mode, loader.imdecode_backend
+    reduced = array.dtype == np.uint8 or loader.color_type != 'unchanged'
     kind = None
-    if array.dtype == np.uint8 and backend == 'pillow' and mode[0] in 'IF':
+    if reduced and backend == 'pillow' and mode[0] in 'IF':
         kind = 'cut-off values'
     elif any(';16' in str(tile.args) for tile in header.tile):
-        kind = '16-bit image' if array.dtype == np.uint8 else None
+        kind = '16-bit image' if reduced else None
     elif mode == 'RGBA':
         kind = 'transparent image' if array.shape[2:] != (4,) else None
     elif array.shape[2:] == (3,):
         kind = CONVERTED.get(mode)
     findings = [(kind, f'mode {mode}')] if kind else []
-    orientation = header.getexif().get(ORIENTATION, 1)
-    if (
-        orientation in range(2, 9)
-        and loader.color_type in ('color', 'grayscale')
-        and backend != 'turbojpeg'
-    ):
-        findings.append(('EXIF-rotated image', f'orientation {orientation}'))
+    turned = orientation_of(header)
+    rotates = loader.color_type in ('color', 'grayscale')
+    if turned in range(2, 9) and rotates and backend != 'turbojpeg':
+        findings.append(('EXIF-rotated image', f'orientation {turned}'))
     return findings
+
+
+def orientation_of(header: Image.Image) -> int:
+    """Read EXIF's orientation; 1 stands for upright, and for broken EXIF."""
+    try:
+        return header.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises errors of any type
+        return 1
