@@ -67,7 +67,8 @@ class FolderVisualizationHook(DetVisualizationHook):
 
 @VISUALIZERS.register_module()
 class FolderVisualizer(DetLocalVisualizer):
-    """A DetLocalVisualizer that writes no picture over that of another image.
+    """A DetLocalVisualizer that writes no picture over that of another image,
+    and draws images of any format.
 
     ``browse_dataset.py`` and DetInferencer give pictures the names of their
     images, without folders. If two images have the same name, the second
@@ -91,6 +92,10 @@ class FolderVisualizer(DetLocalVisualizer):
         path = data_sample.get('img_path') if data_sample else None
         if out_file and isinstance(path, str):
             out_file = self._own_file(out_file, os.path.abspath(path))
+            out_file = str(picture_path(Path(out_file)))
+        # Larger floats may be distorted colours, which mmdet clips to 255.
+        if image.dtype.kind != 'f' or image.max() <= 1:
+            image = as_picture(image)
         super().add_datasample(
             name, image, data_sample, *args, out_file=out_file, **kwargs
         )

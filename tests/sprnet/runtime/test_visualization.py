@@ -53,6 +53,23 @@ def test_images_of_one_name_are_drawn_to_two_files(visualizer, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    'image,shown',
+    [
+        (np.uint8([[[90] * 3]]), 90),
+        (np.float32([[[300] * 3]]), 255),
+        (np.float32([[[1] * 3, [0] * 3]]), 127.5),
+        (np.uint16([[[9000] * 3, [0] * 3]]), 127.5),
+    ],
+)
+def test_arrays_are_drawn_as_pictures(image, shown, visualizer, tmp_path):
+    file = str(tmp_path / '1.npy')
+    sample = detections('x/1.npy')
+    visualizer.add_datasample('1.npy', image, sample, out_file=file)
+    (drawn_as,) = drawn(tmp_path).items()
+    assert drawn_as == ('1.npy.jpg', pytest.approx(shown, abs=2))
+
+
 def dataset(folder):
     steps = Compose([dict(type=LoadNumpy)])
     return SimpleNamespace(pipeline=steps, data_prefix=dict(img=str(folder)))
