@@ -48,9 +48,7 @@ def test_training_in_float16_with_scaled_losses(config, gpu, record_property):
         )
     )
     seen = set()
-    model.mask_head.decoder.register_forward_hook(
-        lambda *a: seen.add(a[2].dtype)
-    )
+    model.backbone.register_forward_hook(lambda *a: seen.add(a[2][0].dtype))
     weight = model.mask_head.decoder.classifier.weight
     before = weight.clone()
     model.train()

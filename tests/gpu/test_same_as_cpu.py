@@ -80,7 +80,8 @@ def test_losses_and_gradients(config, device, record_property):
     (expected, gradients), (losses, found) = map(loss_and_gradients, pair)
     assert losses == pytest.approx(expected, rel=1e-3, abs=1e-6)
     record_property('gradients', distance(gradients, found))
-    assert distance(gradients, found) <= 1e-3
+    # Rounding puts some activations on the other side of a ReLU's kink.
+    assert distance(gradients, found) <= 5e-3
 
 
 @pytest.mark.parametrize('config', [SHAPES_CONFIG, BOX_CONFIG])
