@@ -344,6 +344,24 @@ def test_each_json_has_a_name_of_its_own(files, names):
 
 
 @pytest.mark.parametrize(
+    'pattern,found',
+    [
+        ('*', ['1.jpg']),
+        ('**', ['1.jpg', 'a/2.PNG', 'a/clip.avi']),
+        ('**/*.npy', ['1.npy', 'a/2.npy']),
+    ],
+)
+def test_a_glob_finds_pictures_or_the_files_of_its_suffix(
+    pattern, found, tmp_path
+):
+    (tmp_path / 'a').mkdir()
+    for file in '1.jpg 1.npy README a/2.PNG a/2.npy a/clip.avi'.split():
+        (tmp_path / file).write_text('')
+    images, videos = input_files([f'{tmp_path}/{pattern}'])
+    assert {*images, *videos} == {tmp_path / file for file in found}
+
+
+@pytest.mark.parametrize(
     'files', [['a.pgm', 'a.pgm.jpg'], ['a.avi', 'a.avi.mp4']]
 )
 def test_files_that_would_be_drawn_to_one_picture_are_refused(files, tmp_path):

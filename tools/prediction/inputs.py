@@ -51,7 +51,8 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
             files = [path]
         else:
             matches = map(Path, sorted(glob(text, recursive=True)))
-            known = (*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower())
+            # A pattern that ends in another suffix asks for such files.
+            known = {*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower()} - {''}
             files = [p for p in matches if p.suffix.lower() in known]
         if not files:
             raise ValueError(
