@@ -1,7 +1,6 @@
 """tools/predict.py, and the DetInferencer that it uses, on our configs."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from PIL import Image
 from prediction.coco_results import CocoResults
-from prediction.inputs import Item, input_files, json_names
+from prediction.inputs import Item
 from prediction.pictures import write_video
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -323,54 +322,6 @@ def test_images_that_only_the_configs_pipeline_loads(
     write_clip(video, [image])
     words = f'{video} is a video, but the test pipeline of {own[0]} has no'
     assert words in complaint(predict, *own, video, '--out-dir', out)
-
-
-@pytest.mark.parametrize(
-    'files,names',
-    [
-        (['a.jpg', 'b.png'], ['a.json', 'b.json']),
-        (['a.jpg', 'a.png'], ['a.jpg.json', 'a.png.json']),
-        (
-            ['a.jpg', 'a.png', 'a.jpg.tif'],
-            ['a.jpg.json', 'a.png.json', 'a.jpg.tif.json'],
-        ),
-        (['a.jpg', 'b/a.jpg'], ['a.json', 'b/a.json']),
-        (['a', 'a.b'], ['a.json', 'a.b.json']),
-    ],
-)
-def test_each_json_has_a_name_of_its_own(files, names):
-    found = json_names({Path('in', file): Path(file) for file in files})
-    assert [path.as_posix() for path in found.values()] == names
-
-
-@pytest.mark.parametrize(
-    'pattern,found',
-    [
-        ('*', ['1.jpg']),
-        ('**', ['1.jpg', 'a/2.PNG', 'a/clip.avi']),
-        ('**/*.npy', ['1.npy', 'a/2.npy']),
-    ],
-)
-def test_a_glob_finds_pictures_or_the_files_of_its_suffix(
-    pattern, found, tmp_path
-):
-    (tmp_path / 'a').mkdir()
-    for file in '1.jpg 1.npy README a/2.PNG a/2.npy a/clip.avi'.split():
-        (tmp_path / file).write_text('')
-    images, videos = input_files([f'{tmp_path}/{pattern}'])
-    assert {*images, *videos} == {tmp_path / file for file in found}
-
-
-@pytest.mark.parametrize(
-    'files', [['a.pgm', 'a.pgm.jpg'], ['a.avi', 'a.avi.mp4']]
-)
-def test_files_that_would_be_drawn_to_one_picture_are_refused(files, tmp_path):
-    paths = [tmp_path / file for file in files]
-    for path in paths:
-        path.write_text('')
-    words = f'{paths[0]} and {paths[1]} would both be drawn to {files[1]}'
-    with pytest.raises(ValueError, match=re.escape(words)):
-        input_files(list(map(str, paths)))
 
 
 def test_a_detector_without_masks(shapes, tmp_path):
