@@ -25,6 +25,8 @@ from common.cli import (
 
 import numpy as np
 
+from projects.sprnet.runtime.errors import InputError
+
 with optional_packages() as MISSING:
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -48,12 +50,12 @@ def category_ids(annotated: 'COCO', names: list[str]) -> list[int]:
     """Look up the ids of classes, those of all if none is named.
 
     Raises:
-        ValueError: The annotations have no category of a name.
+        InputError: The annotations have no category of a name.
     """
     ids = {c['name']: c['id'] for c in annotated.dataset['categories']}
     unknown = [name for name in names if name not in ids]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f'--classes {" ".join(unknown)} is not annotated; choose from '
             f'{", ".join(ids)}'
         )
@@ -70,11 +72,11 @@ def evaluate(
         iou_type: one of IOU_TYPES.
 
     Raises:
-        ValueError: The file has no detections, or they have no masks.
+        InputError: The file has no detections, or they have no masks.
     """
     detections = json.loads(results.read_text())
     if not detections or 'segmentation' not in detections[0]:
-        raise ValueError(
+        raise InputError(
             f'{results} has no masks; pass the .segm.json that test.py wrote'
         )
     # With boxes, detections would count as large by the area of the box.

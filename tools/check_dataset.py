@@ -44,6 +44,7 @@ from PIL import Image
 from rich.progress import track
 
 from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
+from projects.sprnet.runtime.errors import InputError
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once
@@ -77,7 +78,7 @@ def splits_of(config: Config) -> list[tuple[str, Split]]:
     A data set that several loaders use in the same way is listed once.
 
     Raises:
-        ValueError: A data set is not read from a COCO JSON.
+        InputError: A data set is not read from a COCO JSON.
     """
     splits: list[tuple[str, Split]] = []
     for name in LOADERS:
@@ -97,13 +98,13 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
     """Describe how a config uses a data set of the loader ``name``."""
     kind = DATASETS.get(dataset.type)
     if kind is None:
-        raise ValueError(
+        raise InputError(
             f'the {name} data set has the type {dataset.type!r}, which is not '
             'registered; correct it, or name its module in custom_imports'
         )
     readers = CocoDataset.load_data_list, CheckedCocoDataset.load_data_list
     if getattr(kind, 'load_data_list', 0) not in readers:
-        raise ValueError(
+        raise InputError(
             f'the {name} data set has the type {dataset.type}; only data sets '
             'that are read from a COCO JSON can be checked'
         )
@@ -111,17 +112,17 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
         built = DATASETS.build(dict(dataset, lazy_init=True))
     except KeyError as error:  # a step of the pipeline
         reason = ' '.join(str(error.args[0]).split())
-        raise ValueError(f'the {name} data set: {reason}') from error
+        raise InputError(f'the {name} data set: {reason}') from error
     classes = built.metainfo['classes']
     if isinstance(classes, str):
-        raise ValueError(
+        raise InputError(
             f'classes of the {name} data set is a string; for a single class '
             f'write metainfo=dict(classes=({classes!r},))'
         )
     transforms = {t['type']: t for t in dataset.get('pipeline', [])}
     masks = any(t.get('with_mask') for t in transforms.values())
     if name == 'train' and config.model.get('mask_head') and not masks:
-        raise ValueError(
+        raise InputError(
             'train_dataloader.dataset.pipeline loads no masks for '
             'model.mask_head; give its LoadAnnotations with_mask=True'
         )

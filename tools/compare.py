@@ -41,6 +41,8 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 from torch import nn
 
+from projects.sprnet.runtime.errors import InputError
+
 MASK_IOU = 0.5
 LEAST_SIDE = 400  # of a drawn image's long side, in pixels
 
@@ -94,11 +96,11 @@ def detections(
     """Detect the objects of an image with at least a score.
 
     Raises:
-        ValueError: The model predicts no masks.
+        InputError: The model predicts no masks.
     """
     detected = inference_detector(model, str(image)).pred_instances
     if 'masks' not in detected:
-        raise ValueError(
+        raise InputError(
             f'{type(model).__name__} predicts no masks; use the config of an '
             'instance segmentation model'
         )
@@ -192,7 +194,7 @@ def compare(args: argparse.Namespace) -> None:
     config_a = load_config(args.config_a, args.cfg_options)
     config_b = load_config(args.config_b, args.cfg_options)
     if tuple(classes_of(config_a)) != tuple(classes_of(config_b)):
-        raise ValueError(
+        raise InputError(
             f'the classes of {args.config_a} and {args.config_b} differ; '
             'compare models of the same classes'
         )

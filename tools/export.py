@@ -48,6 +48,7 @@ from speed.machine import machine
 from torch import nn
 
 from projects.sprnet import DenseMasks
+from projects.sprnet.runtime.errors import InputError
 
 with optional_packages() as MISSING:
     import onnxruntime
@@ -99,14 +100,14 @@ def find_images(args: argparse.Namespace, config: Config) -> list[Path]:
     """List the images to compare on.
 
     Raises:
-        ValueError: A file of --images is not a readable image.
+        InputError: A file of --images is not a readable image.
     """
     if args.images:
         # Separately: two folders may have files of the same name.
         files = [f for path in args.images for f in image_files([path])]
         images, unreadable = readable(files)
         if unreadable:
-            raise ValueError(
+            raise InputError(
                 '--images: cannot be read as images: '
                 f'{", ".join(map(str, unreadable))}'
             )
@@ -133,7 +134,7 @@ def compare(
     """Compare the file's detections with PyTorch's.
 
     Raises:
-        ValueError: They are not the same objects; names the image.
+        InputError: They are not the same objects; names the image.
     """
     # Whatever the config's mask_output is: the file has no run lengths.
     detector.mask_head.mask_output = DenseMasks()
@@ -144,7 +145,7 @@ def compare(
             detections = detect(session, cv2.imread(str(image)))
             differences.append(difference(detections, expected))
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f'the file is written, but its result for {image} is wrong: '
                 f'{error}'
             ) from error

@@ -33,6 +33,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
+from projects.sprnet.runtime.errors import InputError
+
 IGNORED = '__ignore__'  # labelme's label of shapes to leave out
 CORNERS = 64  # of a circle; the polygon has 99.8% of its area
 POLYGONS = ('polygon', 'oriented_rectangle')
@@ -55,7 +57,7 @@ def polygon(shape: dict) -> np.ndarray:
     """Corners (n, 2) of a labelme shape, as (x, y) in pixels.
 
     Raises:
-        ValueError: The shape has no area.
+        InputError: The shape has no area.
     """
     points = np.array(shape['points'], float).reshape(-1, 2)
     kind = shape.get('shape_type') or 'polygon'  # old versions write none
@@ -68,9 +70,9 @@ def polygon(shape: dict) -> np.ndarray:
         unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         points = centre + np.linalg.norm(edge - centre) * unit
     elif kind not in POLYGONS:
-        raise ValueError(f'a {kind} does not outline an object')
+        raise InputError(f'a {kind} does not outline an object')
     if len(points) < 3:
-        raise ValueError(f'a polygon of {len(points)} points has no area')
+        raise InputError(f'a polygon of {len(points)} points has no area')
     return np.asarray(points)
 
 
@@ -78,7 +80,7 @@ def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
     """COCO annotations of an image's shapes; category_id is still the label.
 
     Raises:
-        ValueError: A shape has no area, or an object covers no pixel of the
+        InputError: A shape has no area, or an object covers no pixel of the
             image.
     """
     objects: dict[tuple, list[np.ndarray]] = {}
@@ -93,7 +95,7 @@ def annotations_of(shapes: Sequence[dict], height: int, width: int) -> list:
         rle = coco_mask.merge(coco_mask.frPyObjects(segments, height, width))
         area = int(coco_mask.area(rle))
         if not area:
-            raise ValueError(
+            raise InputError(
                 f'an object {label!r} covers no pixel of the image'
             )
         corners = np.concatenate(polygons).clip(0, (width, height))
@@ -114,7 +116,7 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
     """COCO's entry of a labelme JSON's image, and its annotations.
 
     Raises:
-        ValueError: The image cannot be read, or the JSON does not match it.
+        InputError: The image cannot be read, or the JSON does not match it.
         KeyError, TypeError: labelme did not write the JSON.
     """
     data = json.loads(file.read_text(encoding='utf-8'))
@@ -122,18 +124,18 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
     name = data['imagePath'].replace('\\', '/')
     path = Path(os.path.abspath(file.parent / name))
     if not path.is_file() or not path.stat().st_size:
-        raise ValueError(f'its image {path} is missing or empty')
+        raise InputError(f'its image {path} is missing or empty')
     # MMDetection's loader, which rotates by EXIF as labelme does
     picture = mmcv.imread(path)
     if picture is None:
-        raise ValueError(f'its image {path} cannot be read')
+        raise InputError(f'its image {path} cannot be read')
     if not path.is_relative_to(folder):
-        raise ValueError(f'its image {path} is outside of {folder}')
+        raise InputError(f'its image {path} is outside of {folder}')
     shapes = [s for s in data['shapes'] if str(s['label']) != IGNORED]
     height, width = picture.shape[:2]
     labelled = data.get('imageHeight'), data.get('imageWidth')
     if labelled not in ((height, width), (None, None)):
-        raise ValueError(
+        raise InputError(
             f'it was drawn on {labelled[1]} x {labelled[0]} pixels, but its '
             f'image has {width} x {height}'
         )
@@ -190,11 +192,11 @@ def main() -> None:
             image, annotations = read(file, folder)
             other = owners.setdefault(image['file_name'], file)
             if other is not file:
-                raise ValueError(f'its image has another JSON, {other}')
+                raise InputError(f'its image has another JSON, {other}')
             labels = {one['category_id'] for one in annotations}
             unknown = labels.difference(args.classes or labels)
             if unknown:
-                raise ValueError(
+                raise InputError(
                     f'labels {sorted(unknown)} are not in --classes'
                 )
         except ValueError as error:

@@ -31,6 +31,8 @@ from tables.markdown import markdown
 from tables.results import Run, collect, save
 from tables.runs import run_missing, say
 
+from projects.sprnet.runtime.errors import InputError
+
 PAPER = ROOT / 'configs' / 'sprnet' / 'paper_tables.yml'
 
 
@@ -124,12 +126,12 @@ def select_tables(
     """The tables that an option names.
 
     Raises:
-        ValueError: A name is neither 'all' nor a table's.
+        InputError: A name is neither 'all' nor a table's.
     """
     known = ['all', *(table.name for table in tables)]
     for name in names:
         if name not in known:
-            raise ValueError(
+            raise InputError(
                 f'--{option} {name} is no table; choose from '
                 f'{", ".join(known)}'
             )
@@ -142,17 +144,17 @@ def check_configs(
     """Check that data has rows and that the configs to run exist.
 
     Raises:
-        ValueError: The data is in no table, or a config does not exist.
+        InputError: The data is in no table, or a config does not exist.
     """
     known = {name for t in tables for row in t.rows for name in row.configs}
     if data not in known:
-        raise ValueError(
+        raise InputError(
             f'--data {data} is in no table; choose from '
             f'{", ".join(sorted(known))}'
         )
     for config in configs_of(to_run, data):
         if not config.is_file():
-            raise ValueError(f'{config} of --run does not exist')
+            raise InputError(f'{config} of --run does not exist')
 
 
 def report_unused(runs: Sequence[Run], tables: Sequence[Table]) -> None:

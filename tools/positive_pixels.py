@@ -43,6 +43,7 @@ from mmengine.runner import set_random_seed
 from projects.sprnet import OverlapPixelSampler, SPRHead
 from projects.sprnet.pixels import assign_pixels
 from projects.sprnet.pyramid import locate
+from projects.sprnet.runtime.errors import InputError
 
 MARKERS = 'os^D*Pv'  # of the levels, finest first
 NEGATIVE = 0.4  # IoU below which an anchor is negative, section 3.3
@@ -251,7 +252,7 @@ def draw_images(args: argparse.Namespace) -> int:
     """Draw the chosen images; return how many.
 
     Raises:
-        ValueError: The model has no SPRHead, or the head trains no pixels.
+        InputError: The model has no SPRHead, or the head trains no pixels.
     """
     register_all_modules()
     config = load_config(args.config, args.cfg_options)
@@ -259,7 +260,7 @@ def draw_images(args: argparse.Namespace) -> int:
     model = MODELS.build(config.model)
     head = find_spr_head(model)
     if not isinstance(head.sampler, OverlapPixelSampler):
-        raise ValueError(
+        raise InputError(
             f'model.mask_head.sampler.type={type(head.sampler).__name__} '
             'chooses boxes instead of positive pixels; use '
             'OverlapPixelSampler or EveryObjectPixelSampler'

@@ -60,6 +60,7 @@ from prediction.pictures import (
 )
 
 from projects.sprnet import RLEMasks
+from projects.sprnet.runtime.errors import InputError
 from projects.sprnet.runtime.loading import picture_path
 
 FPS = 25  # of videos whose file does not give it
@@ -105,7 +106,7 @@ def build_inferencer(args: argparse.Namespace) -> FileInferencer:
     """Load the model.
 
     Raises:
-        ValueError: The model gives masks as run lengths.
+        InputError: The model gives masks as run lengths.
     """
     config = load_config(args.config, args.cfg_options)
     ensure_test_set(config)
@@ -115,7 +116,7 @@ def build_inferencer(args: argparse.Namespace) -> FileInferencer:
     refuse_mismatch(inferencer.model, config, args.checkpoint)
     mask_head = getattr(inferencer.model, 'mask_head', None)
     if isinstance(getattr(mask_head, 'mask_output', None), RLEMasks):
-        raise ValueError(
+        raise InputError(
             'model.mask_head.mask_output.type=RLEMasks cannot be drawn; use '
             'DenseMasks'
         )
@@ -199,13 +200,13 @@ def main() -> None:
     with one_sentence():
         images, videos = input_files(args.inputs)
         if videos and args.ann_file:
-            raise ValueError(
+            raise InputError(
                 f'--ann-file {args.ann_file} is for images, but '
                 f'{next(iter(videos))} is a video; leave one of them out'
             )
         predictor = Predictor(args)
         if videos and not predictor.inferencer.takes_arrays:
-            raise ValueError(
+            raise InputError(
                 f'{next(iter(videos))} is a video, but the test pipeline of '
                 f'{args.config} has no LoadImageFromFile, which takes frames'
             )

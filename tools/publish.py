@@ -16,22 +16,23 @@ from mmengine.runner import save_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint as load_checkpoint
 
 import projects.sprnet  # noqa: F401  loads checkpoints weights-only
+from projects.sprnet.runtime.errors import InputError
 
 
 def published(checkpoint: dict) -> dict:
     """The part of a checkpoint that prediction needs, in half precision.
 
     Raises:
-        ValueError: It is no checkpoint of a Runner, or a weight is not finite
+        InputError: It is no checkpoint of a Runner, or a weight is not finite
             in half precision.
     """
     if 'state_dict' not in checkpoint:
-        raise ValueError('it has no state_dict, so no Runner has written it')
+        raise InputError('it has no state_dict, so no Runner has written it')
     weights = {}
     for name, value in checkpoint['state_dict'].items():
         half = value.half() if value.is_floating_point() else value
         if not half.isfinite().all():
-            raise ValueError(f'{name} is not finite in half precision')
+            raise InputError(f'{name} is not finite in half precision')
         weights[name] = half
     meta = checkpoint.get('meta', {})
     kept = {

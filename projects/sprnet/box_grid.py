@@ -50,7 +50,7 @@ class BoxGrid(Encoder):
         strides (Sequence[int]): Stride of each level.
 
     Raises:
-        ValueError: An option has a wrong type or is too small.
+        InputError: An option has a wrong type or is too small.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class BoxGrid(Encoder):
         """Sample the backbone's first map (N, C, H, W), like :meth:`read`.
 
         Raises:
-            ValueError: The map has other than ``fine_channels`` channels.
+            InputError: The map has other than ``fine_channels`` channels.
         """
         check_equal(
             self,

@@ -114,7 +114,7 @@ class SinglePixelDecoder(BaseModule):
             draws all weights after it.
 
     Raises:
-        ValueError: An option is not a whole number or too small.
+        InputError: An option is not a whole number or too small.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ class MultiScaleFusion(PixelEncoder):
             the text; C33-1,2,4,6 of Table 3(a) has four kernels of 3.
 
     Raises:
-        ValueError: An option is not a whole number of at least 1, or not a
+        InputError: An option is not a whole number of at least 1, or not a
             list of such numbers, the lists differ in length, or a kernel is
             even.
     """
@@ -194,7 +194,7 @@ class ConsecutiveConvs(PixelEncoder):
         num_convs (int): Number of convolutions.
 
     Raises:
-        ValueError: An option is not a whole number of at least 1.
+        InputError: An option is not a whole number of at least 1.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ class GFPN(FPN):
         args, kwargs: As for :class:`mmdet.models.necks.FPN`.
 
     Raises:
-        ValueError: An option has none of these values.
+        InputError: An option has none of these values.
 
     Example:
         >>> import torch
@@ -132,7 +132,7 @@ class GFPN(FPN):
             ``num_outs`` maps (N, out_channels, H_l, W_l), finest first.
 
         Raises:
-            ValueError: The maps' channels are not ``in_channels``.
+            InputError: The maps' channels are not ``in_channels``.
         """
         check_equal(
             self,

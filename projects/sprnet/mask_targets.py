@@ -7,6 +7,8 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .runtime.errors import InputError
+
 MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
 Masks = BitmapMasks | PolygonMasks
 
@@ -95,10 +97,10 @@ def check_masks(gt: InstanceData, meta: dict) -> None:
         meta: Its meta information.
 
     Raises:
-        ValueError: Names the step of the pipeline at fault.
+        InputError: Names the step of the pipeline at fault.
     """
     if 'masks' not in gt:
-        raise ValueError(
+        raise InputError(
             'SPRHead: the training pipeline loads no masks; give its '
             'LoadAnnotations with_mask=True'
         )
@@ -106,7 +108,7 @@ def check_masks(gt: InstanceData, meta: dict) -> None:
     keys = ('img_shape', 'pad_shape', 'batch_input_shape')
     sizes = {tuple(meta[key][:2]) for key in keys if key in meta}
     if len(gt) and size not in sizes:
-        raise ValueError(
+        raise InputError(
             f'SPRHead: masks of {size} in an image of {meta["img_shape"][:2]} '
             '(height, width); a step of the training pipeline moves the image '
             'and the boxes without the masks'

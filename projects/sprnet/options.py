@@ -10,6 +10,8 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from .runtime.errors import InputError
+
 
 def check(
     owner: object, fits: Callable[[Any], bool], rule: str, **options
@@ -23,11 +25,11 @@ def check(
         options: Values by option name.
 
     Raises:
-        ValueError: Names the first option whose value is not allowed.
+        InputError: Names the first option whose value is not allowed.
     """
     for option, value in options.items():
         if not fits(value):
-            raise ValueError(
+            raise InputError(
                 f'{type(owner).__name__}: {option}={value!r} must {rule}'
             )
 
@@ -127,8 +129,8 @@ def build_part(
         required: Arguments of the part that ``owner`` determines.
 
     Raises:
-        ValueError: The config has no type, or contradicts ``required``.
-        KeyError: The type is not registered.
+        InputError: The config has no type, one that is not registered, or
+            contradicts ``required``.
     """
     check(
         owner,
@@ -144,7 +146,7 @@ def build_part(
                 for name, cls in registry.module_dict.items()
                 if cls.__module__ in modules
             )
-            raise KeyError(
+            raise InputError(
                 f'{type(owner).__name__}: {option}.type={kind!r} is not '
                 f'registered; the types of this project are {types}'
             )

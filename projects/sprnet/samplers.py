@@ -33,7 +33,7 @@ class OverlapPixelSampler:
             positive, a random choice trains.
 
     Raises:
-        ValueError: The threshold is outside of [0, 1), or ``max_pixels`` is
+        InputError: The threshold is outside of [0, 1), or ``max_pixels`` is
             below 1.
     """
 
@@ -105,7 +105,7 @@ class JitteredBoxSampler:
             the box's side, see :func:`.boxes.jittered`.
 
     Raises:
-        ValueError: ``copies`` or ``max_boxes`` is below 1, or ``std`` is
+        InputError: ``copies`` or ``max_boxes`` is below 1, or ``std`` is
             outside of [0, 0.25).
     """
 

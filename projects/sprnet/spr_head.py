@@ -56,8 +56,8 @@ class SPRHead(BaseModule):
             pixel; 0.5 if left out.
 
     Raises:
-        ValueError: An option has a wrong value, or parts disagree.
-        KeyError: The type of a part is not registered.
+        InputError: An option has a wrong value, the type of a part is not
+            registered, or parts disagree.
     """
 
     def __init__(

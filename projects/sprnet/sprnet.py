@@ -17,6 +17,7 @@ from .detections import (
     predict_boxes,
     predict_boxes_and_pixels,
 )
+from .runtime.errors import InputError
 
 FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
 # Pairs of attributes that must be equal, if both exist
@@ -71,7 +72,7 @@ class SPRNet(SingleStageInstanceSegmentor):
         args, kwargs: As for mmdet's ``SingleStageInstanceSegmentor``.
 
     Raises:
-        ValueError: The parts do not fit each other, or the pixels behind the
+        InputError: The parts do not fit each other, or the pixels behind the
             box head's detections cannot be recovered.
     """
 
@@ -92,7 +93,7 @@ class SPRNet(SingleStageInstanceSegmentor):
         head = self.bbox_head
         encoder = self.mask_head.encoder
         if encoder.reads_pixels and not can_be_watched(head):
-            raise ValueError(
+            raise InputError(
                 f'{type(self).__name__}: bbox_head.type={type(head).__name__} '
                 'selects its detections in its own way, so the pixels behind '
                 f'them, which mask_head.encoder.type={type(encoder).__name__} '
@@ -103,7 +104,7 @@ class SPRNet(SingleStageInstanceSegmentor):
         for option, source in MUST_MATCH:
             value, expected = self._attribute(option), self._attribute(source)
             if None not in (value, expected) and value != expected:
-                raise ValueError(
+                raise InputError(
                     f'{type(self).__name__}: {option}={value} must be '
                     f'{source}={expected}'
                 )

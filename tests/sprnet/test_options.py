@@ -166,7 +166,7 @@ def test_a_wrong_setting_is_named(option, value):
 def test_an_unknown_type_is_named_beside_those_of_the_project(
     part, kind, expected
 ):
-    with pytest.raises(KeyError) as error:
+    with pytest.raises(ValueError) as error:
         build_model(**{f'mask_head.{part}.type': kind})
     (message,) = error.value.args
     assert message.startswith(f'SPRHead: {part}.type={kind!r} ')

@@ -11,8 +11,6 @@ import torch
 from mmengine.config import DictAction
 
 CFG_OPTIONS = '--cfg-options'
-# What wrong input to our own commands raises, besides errors of files
-INPUT_ERRORS = (ArithmeticError, SyntaxError, ValueError)
 
 
 def existing(text: str) -> Path:
@@ -148,14 +146,13 @@ def require(missing: list[str]) -> None:
 
 
 @contextmanager
-def one_sentence(
-    tool: str | None = None, causes: tuple = INPUT_ERRORS
-) -> Iterator[None]:
+def one_sentence(tool: str | None = None) -> Iterator[None]:
     """End the program with one sentence if its input causes an error.
+
+    Other errors are bugs, and keep their traceback.
 
     Args:
         tool: Name of the command; by default the script's.
-        causes: Error types to report, besides those of files and checkpoints.
     """
     tool = tool or Path(sys.argv[0]).name
     try:
@@ -167,8 +164,16 @@ def one_sentence(
         )
     except pickle.UnpicklingError as error:
         sys.exit(refused(tool, error))
-    except (OSError, *causes) as error:
+    except (FloatingPointError, OSError, SyntaxError) as error:
         sys.exit(f'{tool}: {error}')
+    except ValueError as error:
+        # Here, because it loads MMDetection, which some commands do without
+        from projects.sprnet.runtime.errors import InputError
+
+        if not isinstance(error, InputError):
+            raise
+        # torch puts a traceback before the message of a worker of a loader.
+        sys.exit(f'{tool}: {str(error).rpartition("InputError: ")[2].strip()}')
 
 
 def refused(tool: str, error: pickle.UnpicklingError) -> str:

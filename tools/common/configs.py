@@ -15,6 +15,7 @@ from torch import nn
 # Importing this package also makes torch load checkpoints weights-only.
 from projects.sprnet import SPRHead
 from projects.sprnet.runtime.checkpoint_match import check_match
+from projects.sprnet.runtime.errors import InputError
 
 
 def load_config(path: Path, options: dict) -> Config:
@@ -24,7 +25,7 @@ def load_config(path: Path, options: dict) -> Config:
     :func:`moved_data`.
 
     Raises:
-        ValueError: The config has no ``data_root`` to override.
+        InputError: The config has no ``data_root`` to override.
     """
     config = Config.fromfile(path)
     if 'data_root' in options:
@@ -43,11 +44,11 @@ def moved_data(config: Config, folder: str) -> dict[str, str]:
         Dotted keys and new values of all paths below ``data_root``.
 
     Raises:
-        ValueError: The config has no ``data_root``.
+        InputError: The config has no ``data_root``.
     """
     old, new = config.get('data_root'), os.path.join(folder, '')
     if old is None:
-        raise ValueError(
+        raise InputError(
             f'data_root={folder}: {config.filename} has no data_root; '
             'override the paths of its data sets instead'
         )
@@ -78,17 +79,29 @@ def ensure_test_set(config: Config) -> None:
     validation set.
 
     Raises:
-        ValueError: There is neither.
+        InputError: There is neither.
     """
-    for name in ('test', 'val'):
-        loader = config.get(f'{name}_dataloader')
+    ensure_one_data_set(config, 'test', 'val')
+
+
+def ensure_validation_set(config: Config) -> None:
+    """Give a config one validation set, as :func:`ensure_test_set` does."""
+    ensure_one_data_set(config, 'val', 'test')
+
+
+def ensure_one_data_set(config: Config, name: str, other: str) -> None:
+    """Let the loader ``name`` of a config read one data set, its own or that
+    of the loader ``other``, whose metrics come along."""
+    for source in (name, other):
+        loader = config.get(f'{source}_dataloader')
         if loader:
             dataset = next(unwrap(loader.dataset))
-            config.test_dataloader = dict(loader, dataset=dataset)
+            config[f'{name}_dataloader'] = dict(loader, dataset=dataset)
+            config[f'{name}_evaluator'] = config.get(f'{source}_evaluator')
             return
-    raise ValueError(
-        f'{config.filename} has neither test_dataloader nor val_dataloader, '
-        'whose pipeline prepares images for the model'
+    raise InputError(
+        f'{config.filename} has neither {name}_dataloader nor '
+        f'{other}_dataloader, whose pipeline prepares images for the model'
     )
 
 
@@ -103,7 +116,7 @@ def load_model(
         device: Such as 'cuda:0'; None takes the first GPU if there is one.
 
     Raises:
-        ValueError: The checkpoint is not one of this config.
+        InputError: The checkpoint is not one of this config.
     """
     ensure_test_set(config)
     if device is None:
@@ -121,7 +134,7 @@ def refuse_mismatch(
     The config has gone through :func:`ensure_test_set`.
 
     Raises:
-        ValueError: Names the file and what differs.
+        InputError: Names the file and what differs.
     """
     hook = config.get('default_hooks', {}).get('checkpoint_match') or {}
     if hook.get('refuse', True):
@@ -146,11 +159,11 @@ def find_spr_head(model: nn.Module) -> SPRHead:
     """The mask head of an SPRNet.
 
     Raises:
-        ValueError: The detector has none.
+        InputError: The detector has none.
     """
     head = getattr(model, 'mask_head', None)
     if not isinstance(head, SPRHead):
-        raise ValueError(
+        raise InputError(
             f'{type(model).__name__} has no mask head of type SPRHead; use '
             'the config of an SPRNet'
         )

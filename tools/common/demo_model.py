@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from projects.sprnet.runtime.errors import InputError
+
 from . import ROOT
 from .cli import existing
 
@@ -31,16 +33,16 @@ def default_to_demo(args: argparse.Namespace) -> None:
     """Set config, checkpoint and data to the demo's if CONFIG is missing.
 
     Raises:
-        ValueError: There is a CONFIG but no CHECKPOINT, or there is neither
+        InputError: There is a CONFIG but no CHECKPOINT, or there is neither
             and `make demo` has not been run.
     """
     if args.config:
         if not args.checkpoint:
-            raise ValueError('CONFIG needs a CHECKPOINT')
+            raise InputError('CONFIG needs a CHECKPOINT')
         return
     last = WORK_DIR / 'last_checkpoint'
     if not last.is_file() or not DATA.is_dir():
-        raise ValueError(
+        raise InputError(
             'no model: run `make demo` first, or name a CONFIG and a '
             'CHECKPOINT'
         )

@@ -13,6 +13,7 @@ from mmdet.apis import inference_detector
 from torch import nn
 
 from projects.sprnet.gfpn import Gate
+from projects.sprnet.runtime.errors import InputError
 
 
 class Merge(NamedTuple):
@@ -28,12 +29,12 @@ def find_gates(model: nn.Module) -> list[Gate]:
     """List the gates of a detector.
 
     Raises:
-        ValueError: The detector has none.
+        InputError: The detector has none.
     """
     gates = [m for m in model.modules() if isinstance(m, Gate)]
     if not gates:
         neck = type(getattr(model, 'neck', None)).__name__
-        raise ValueError(f'{neck} has no gates; use GFPN as the neck')
+        raise InputError(f'{neck} has no gates; use GFPN as the neck')
     return gates
 
 

@@ -12,6 +12,8 @@ from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 
+from projects.sprnet.runtime.errors import InputError
+
 
 def select(
     dataset: BaseDataset, image_ids: Sequence[int], number: int
@@ -22,7 +24,7 @@ def select(
         Indices into the data set.
 
     Raises:
-        ValueError: An image id is not in the data set.
+        InputError: An image id is not in the data set.
     """
     if not image_ids:
         return list(range(min(number, len(dataset))))
@@ -31,7 +33,7 @@ def select(
     }
     unknown = [i for i in image_ids if i not in index]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f'--image-ids: {dataset.ann_file} has no image '
             f'{", ".join(map(str, unknown))}, or the config filters it out'
         )
@@ -62,13 +64,13 @@ def folder_images(folder: Path) -> list[Path]:
     """List the images of a folder that MMDetection's DetInferencer reads.
 
     Raises:
-        ValueError: The folder has none.
+        InputError: The folder has none.
     """
     images = sorted(
         p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
     )
     if not images:
-        raise ValueError(
+        raise InputError(
             f'{folder} has no images ({", ".join(IMG_EXTENSIONS)}); name '
             'files with other endings one by one'
         )
@@ -79,7 +81,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     """List the images that paths of images and folders name.
 
     Raises:
-        ValueError: A folder has no images, or the results of two images would
+        InputError: A folder has no images, or the results of two images would
             have the same name.
     """
     files: list[Path] = []
@@ -89,7 +91,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     for file in files:
         other = by_name.setdefault(file.stem, file)
         if other is not file:
-            raise ValueError(
+            raise InputError(
                 f'{other} and {file} would be written under the same name; '
                 'run the command twice, with two values of --out-dir'
             )

@@ -28,7 +28,7 @@ def run_script(script: str) -> None:
     """Run a script of mmdet's tools with the arguments of this process."""
     end_with_launcher()
     argv = sys.argv[1:]
-    with one_sentence(script, (FloatingPointError,)):
+    with one_sentence(script):
         argv, precision = mixed_precision(script, argv)
         moved = data_options(argv)
         OptionAction.paths |= {option.split('=')[0] for option in moved}
@@ -74,10 +74,7 @@ def data_options(argv: list[str]) -> list[str]:
     if not roots or not configs:
         return []
     config = Config.fromfile(configs[0], import_custom_modules=False)
-    try:
-        moved = moved_data(config, roots[-1])
-    except ValueError as error:
-        sys.exit(str(error))
+    moved = moved_data(config, roots[-1])
     return [f'{key}={path}' for key, path in moved.items()]
 
 

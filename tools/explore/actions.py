@@ -18,6 +18,7 @@ from mmengine.dataset import BaseDataset, Compose
 from torch import nn
 
 from projects.sprnet import BoxGrid, OverlapPixelSampler
+from projects.sprnet.runtime.errors import InputError
 
 from .drawing import (
     draw_anchors,
@@ -89,7 +90,7 @@ class Actions:
         self.reads_boxes = isinstance(model.mask_head.encoder, BoxGrid)
         try:
             self.gates, self.no_gates = find_gates(model), ''
-        except ValueError as error:
+        except InputError as error:
             self.gates, self.no_gates = [], f'{error}.'
 
     def open_first(self, score: float, mask: float) -> list:
@@ -285,7 +286,7 @@ class Actions:
 
         Raises:
             OSError: A file is missing.
-            ValueError: A file cannot be read as an image.
+            InputError: A file cannot be read as an image.
         """
         paths = [
             self.dataset.get_data_info(index)['img_path']

@@ -7,6 +7,7 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from projects.sprnet.runtime.errors import InputError
 from projects.sprnet.runtime.image_guard import open_image
 
 MAX_PIXELS = 50_000_000  # of an image; 150 MB when decoded
@@ -17,7 +18,7 @@ def read_image(path: str) -> np.ndarray:
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: The file is not an image, is damaged, or is too large and
+        InputError: The file is not an image, is damaged, or is too large and
             not decoded.
     """
     name = Path(path).name
@@ -30,16 +31,16 @@ def read_image(path: str) -> np.ndarray:
         except FileNotFoundError:
             raise
         except Image.DecompressionBombError as error:
-            raise ValueError(
+            raise InputError(
                 f'{name} has more than {MAX_PIXELS:,} pixels; make it smaller'
             ) from error
         except UnidentifiedImageError as error:
-            raise ValueError(f'{name} is not an image') from error
+            raise InputError(f'{name} is not an image') from error
         except Exception as error:
-            raise ValueError(f'{name} is a damaged image: {error}') from error
+            raise InputError(f'{name} is a damaged image: {error}') from error
     image = mmcv.imread(path, channel_order='rgb')
     if image is None:
-        raise ValueError(
+        raise InputError(
             f'{name} has a format that MMDetection cannot read; save it as '
             'JPEG or PNG'
         )

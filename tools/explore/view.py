@@ -27,6 +27,7 @@ from projects.sprnet.detections import (
 )
 from projects.sprnet.pixels import assign_pixels
 from projects.sprnet.pyramid import Sizes, pyramid_sizes
+from projects.sprnet.runtime.errors import InputError
 
 DISPLAY_SIDES = 800, 1280  # limits of a displayed image's long side, in pixels
 MIN_LOGIT = -80.0  # its sigmoid is still above 0 in float32
@@ -59,7 +60,7 @@ def check_supported(model: nn.Module) -> None:
     """Check that a detector has predictions per pixel that can be shown.
 
     Raises:
-        ValueError: It has no ``SPRHead``, or its class scores are not sigmoids
+        InputError: It has no ``SPRHead``, or its class scores are not sigmoids
             of its logits.
     """
     find_spr_head(model)
@@ -73,7 +74,7 @@ def check_supported(model: nn.Module) -> None:
     if not getattr(head, 'use_sigmoid_cls', True) or getattr(
         head.loss_cls, 'custom_cls_channels', False
     ):
-        raise ValueError(
+        raise InputError(
             f'the class scores of {type(head).__name__} with '
             f'loss_cls.type={type(head.loss_cls).__name__} are not sigmoids; '
             'only sigmoids can be shown pixel by pixel'

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from mmengine.structures import InstanceData
 
+from projects.sprnet.runtime.errors import InputError
+
 Detections = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -45,13 +47,13 @@ def difference(detections: Detections, expected: InstanceData) -> Difference:
         expected: PyTorch's, on the CPU.
 
     Raises:
-        ValueError: They are not the same objects: their numbers differ, or the
+        InputError: They are not the same objects: their numbers differ, or the
             nearest expected objects of the same class are not n different
             ones.
     """
     boxes, scores, labels, masks = detections
     if len(expected) != len(boxes):
-        raise ValueError(
+        raise InputError(
             f'{len(boxes)} detections, but PyTorch has {len(expected)}'
         )
     if not len(boxes):
@@ -62,7 +64,7 @@ def difference(detections: Detections, expected: InstanceData) -> Difference:
     nearest = distances.argmin(axis=1)
     smallest = distances.min(axis=1)
     if len(set(nearest)) < len(nearest) or np.isinf(smallest).any():
-        raise ValueError('detections are not those of PyTorch')
+        raise InputError('detections are not those of PyTorch')
     expected_masks = expected.masks.numpy()[nearest]
     intersection = (masks & expected_masks).sum(axis=(1, 2))
     union = (masks | expected_masks).sum(axis=(1, 2))

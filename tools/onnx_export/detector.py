@@ -12,6 +12,7 @@ from mmdet.models.dense_heads import RetinaHead
 from torch import Tensor, nn
 
 from projects.sprnet import SPRHead, SPRNet
+from projects.sprnet.runtime.errors import InputError
 
 from .nms import suppress
 
@@ -53,10 +54,10 @@ def check_exportable(detector: nn.Module) -> None:
     """Check that :class:`TraceableSPRNet` would compute what PyTorch does.
 
     Raises:
-        ValueError: It would not; names the option, its value and the remedy.
+        InputError: It would not; names the option, its value and the remedy.
     """
     for option, remedy in _obstacles(detector):
-        raise ValueError(f'{option} cannot be exported; use {remedy}')
+        raise InputError(f'{option} cannot be exported; use {remedy}')
 
 
 class Candidates(NamedTuple):

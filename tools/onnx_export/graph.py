@@ -12,6 +12,8 @@ from mmdet.visualization.palette import get_palette
 from mmengine.config import Config
 from torch import nn
 
+from projects.sprnet.runtime.errors import InputError
+
 from .detector import TraceableSPRNet, check_exportable
 from .nms import TRANSLATIONS
 
@@ -31,7 +33,7 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
         a mask's frame / the side of its box.
 
     Raises:
-        ValueError: The test pipeline does more than resize an image with its
+        InputError: The test pipeline does more than resize an image with its
             aspect ratio kept, or the numbers of class names and of classes
             differ.
     """
@@ -41,14 +43,14 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
     }
     between = [n for n in steps if not n.startswith(('Load', 'Pack'))]
     if between != ['Resize'] or not steps['Resize'].get('keep_ratio'):
-        raise ValueError(
+        raise InputError(
             'test_dataloader.dataset.pipeline can be exported only if the '
             'single step between loading and packing is a Resize with '
             f'keep_ratio=True; it has {between}'
         )
     classes = detector.dataset_meta['classes']
     if len(classes) != detector.bbox_head.num_classes:
-        raise ValueError(
+        raise InputError(
             f'the checkpoint names {len(classes)} classes, but '
             f'model.bbox_head.num_classes={detector.bbox_head.num_classes}; '
             'use the config that it was trained with'
@@ -73,7 +75,7 @@ def export(detector: nn.Module, config: Config, path: Path) -> None:
     """Write a detector to an ONNX file for batches and images of any size.
 
     Raises:
-        ValueError: The config has a part that cannot be exported, or PyTorch's
+        InputError: The config has a part that cannot be exported, or PyTorch's
             exporter fails.
     """
     check_exportable(detector)
@@ -101,7 +103,7 @@ def export(detector: nn.Module, config: Config, path: Path) -> None:
         except torch.onnx.OnnxExporterError as error:
             # The message is pages long; its cause is the first failure.
             cause = str(error.__cause__ or error).strip().splitlines()[0]
-            raise ValueError(
+            raise InputError(
                 f'torch.onnx.export failed on this model: {cause}'
             ) from error
     for node in program.model.graph:

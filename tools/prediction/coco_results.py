@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
+from projects.sprnet.runtime.errors import InputError
+
 
 class CocoResults:
     """A COCO JSON that grows on disk; no detection is kept in memory.
@@ -20,7 +22,7 @@ class CocoResults:
         ann_file: A COCO JSON whose ids are used.
 
     Raises:
-        ValueError: ``ann_file`` is not a COCO JSON, or lacks a class.
+        InputError: ``ann_file`` is not a COCO JSON, or lacks a class.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class CocoResults:
                 }
                 self.categories = coco['categories']
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
+                raise InputError(
                     f'--ann-file {ann_file} is not a COCO JSON: {error!r}'
                 ) from error
         ids = {
@@ -50,7 +52,7 @@ class CocoResults:
         }
         missing = [name for name in classes if name not in ids]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f'--ann-file {ann_file} has no category {", ".join(missing)}, '
                 'which the model detects'
             )
@@ -81,7 +83,7 @@ class CocoResults:
         the file's path; without, ids count from 1.
 
         Raises:
-            ValueError: A file is not in ``ann_file``, or two files are the
+            InputError: A file is not in ``ann_file``, or two files are the
                 same image there.
         """
         if not self.ann_file:
@@ -93,13 +95,13 @@ class CocoResults:
             names = ('/'.join(parts[i:]) for i in range(len(parts)))
             name = next((n for n in names if n in self.ids_by_name), None)
             if name is None:
-                raise ValueError(
+                raise InputError(
                     f'--ann-file {self.ann_file} has no image {file}'
                 )
             ids[file] = self.ids_by_name[name]
             other = owners.setdefault(ids[file], file)
             if other != file:
-                raise ValueError(
+                raise InputError(
                     f'{other} and {file} are the same image of --ann-file '
                     f'{self.ann_file}, {name}'
                 )

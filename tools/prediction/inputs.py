@@ -14,6 +14,7 @@ from mmcv import VideoReader
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from rich.progress import track
 
+from projects.sprnet.runtime.errors import InputError
 from projects.sprnet.runtime.loading import picture_path
 
 from .inferencer import FileInferencer
@@ -39,7 +40,7 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
     Results keep the files' path relative to their common folder.
 
     Raises:
-        ValueError: An input names no file, or two files would be drawn to the
+        InputError: An input names no file, or two files would be drawn to the
             same picture.
     """
     by_path: dict[str, Path] = {}
@@ -55,7 +56,7 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
             known = {*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower()} - {''}
             files = [p for p in matches if p.suffix.lower() in known]
         if not files:
-            raise ValueError(
+            raise InputError(
                 f'{text} does not exist and matches no image or video'
             )
         by_path.update({os.path.abspath(file): file for file in files})
@@ -70,7 +71,7 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
         picture = mp4_name(name) if is_video else picture_path(name)
         other = drawn.setdefault(picture, file)
         if other is not file:
-            raise ValueError(
+            raise InputError(
                 f'{other} and {file} would both be drawn to {picture}; rename '
                 'one of them'
             )

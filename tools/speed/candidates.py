@@ -15,6 +15,8 @@ import torch
 from mmdet.models.dense_heads import SOLOV2Head
 from torch import Tensor, nn
 
+from projects.sprnet.runtime.errors import InputError
+
 # MMDetection's functions that compare scores with `score_thr`: the position
 # of the scores among the arguments, and whether their last column is the
 # background's.
@@ -90,12 +92,12 @@ def choose_threshold(
         predict: runs the model on the input that it will be measured with.
 
     Raises:
-        ValueError: The model compares its scores in a function of its own.
+        InputError: The model compares its scores in a function of its own.
     """
     with recorded_scores() as recorded:
         predict()
     if not recorded:
-        raise ValueError(
+        raise InputError(
             f'{type(model).__name__} selects its candidates with none of '
             f'{", ".join(FILTERS)}, so its score threshold cannot be chosen'
         )

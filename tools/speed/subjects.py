@@ -17,6 +17,8 @@ from mmengine.dataset import Compose
 from mmengine.hub import get_config
 from torch import nn
 
+from projects.sprnet.runtime.errors import InputError
+
 from .candidates import choose_threshold, test_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'sprnet'
@@ -125,7 +127,7 @@ def prepare(
     """Set a model's thresholds so that it returns ``INSTANCES`` instances.
 
     Raises:
-        ValueError: The model returns another number of instances.
+        InputError: The model returns another number of instances.
     """
     inputs = test_batch(image, size)
     for settings in test_settings(subject.model):
@@ -138,7 +140,7 @@ def prepare(
     )
     count = len(subject.predict(inputs)[0].pred_instances)
     if count != INSTANCES:
-        raise ValueError(
+        raise InputError(
             f'{subject.name} returns {count} instances from {candidates} '
             f'candidates; a model to measure must return {INSTANCES}'
         )

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from mmengine.fileio import load
 
+from projects.sprnet.runtime.errors import InputError
+
 ROW_KEYS = {'labels', 'paper', 'gain_over'}  # every other key names data
 
 
@@ -45,7 +47,7 @@ def load_tables(files: Iterable[Path]) -> list[Table]:
     """Read the tables of all files; tables of the same name are joined.
 
     Raises:
-        ValueError: A file is not of the form of paper_tables.yml.
+        InputError: A file is not of the form of paper_tables.yml.
     """
     tables: dict[str, Table] = {}
     for file in files:
@@ -59,10 +61,10 @@ def load_tables(files: Iterable[Path]) -> list[Table]:
                     row = _read_row(row, tables[name], file.parent)
                     tables[name].rows.append(row)
         except KeyError as error:
-            raise ValueError(f'{file}: the key {error} is missing') from error
+            raise InputError(f'{file}: the key {error} is missing') from error
         except Exception as error:  # a damaged file can raise anything
             sentence = ' '.join(str(error).split())
-            raise ValueError(f'{file}: {sentence}') from error
+            raise InputError(f'{file}: {sentence}') from error
     return list(tables.values())
 
 
@@ -75,14 +77,14 @@ def _read_row(entry: dict, table: Table, folder: Path) -> Row:
         ('paper', paper, table.metrics),
     ):
         if len(cells) != len(columns):
-            raise ValueError(
+            raise InputError(
                 f'{where}: {key} has {len(cells)} entries and must have one '
                 f'for each of the columns {columns}'
             )
     rows_above = (row for row in table.rows if row.labels == base_labels)
     base = next(rows_above, None)
     if base_labels is not None and base is None:
-        raise ValueError(
+        raise InputError(
             f'{where}: gain_over={base_labels} must be the labels of a row '
             'above it'
         )
@@ -93,7 +95,7 @@ def _read_row(entry: dict, table: Table, folder: Path) -> Row:
         if isinstance(paths, str):
             paths = dict.fromkeys(kinds, paths)
         elif set(paths) != set(kinds):
-            raise ValueError(
+            raise InputError(
                 f'{where}: {data} has configs of {sorted(paths)} and must '
                 f'have configs of {sorted(kinds)}'
             )

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from projects.sprnet.runtime.errors import InputError
+
 TIME_STAMP = re.compile(r'\d{8}_\d{6}')
 
 
@@ -85,7 +87,7 @@ def _read_file(file: Path, required: bool) -> list[Run]:
     if TIME_STAMP.fullmatch(file.stem) and file.parent.name == file.stem:
         return [_test(file)]
     if required:
-        raise ValueError('it is not a result file')
+        raise InputError('it is not a result file')
     return []
 
 
@@ -105,14 +107,14 @@ def _test(file: Path) -> Run:
     """What tools/test.py measured.
 
     Raises:
-        ValueError: The tested checkpoint is not the training's last one.
+        InputError: The tested checkpoint is not the training's last one.
     """
     run, config = _logged_run(file.parent, 'test')
     run = run._replace(metrics=_metrics(json.loads(file.read_text())))
     checkpoint = Path(config.load_from)
     step = re.fullmatch(r'(?:epoch|iter)_(\d+)', checkpoint.stem)
     if step and int(step[1]) < _last_step(config):
-        raise ValueError(
+        raise InputError(
             f'it tested {checkpoint.name} of an unfinished training to '
             f'{_last_step(config)}'
         )
@@ -139,7 +141,7 @@ def _logged_run(log_dir: Path, by: str) -> tuple[Run, Config]:
         text = copy.read_text()
         dumped = [file for file in dumped if file.read_text() == text]
     if len(dumped) != 1:
-        raise ValueError(f'{log_dir.parent} does not say which config it ran')
+        raise InputError(f'{log_dir.parent} does not say which config it ran')
     config = _read_config(copy if copy.is_file() else dumped[0])
     epochs = config.train_cfg.get('max_epochs')
     name, seed = dumped[0].stem, _seed(config)

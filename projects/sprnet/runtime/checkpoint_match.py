@@ -8,6 +8,8 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from .errors import InputError
+
 SHOWN = 3  # names of weights in a message
 
 
@@ -57,11 +59,11 @@ def check_match(
     """Refuse a checkpoint of another model.
 
     Raises:
-        ValueError: Names the file and the differences.
+        InputError: Names the file and the differences.
     """
     mismatch = find_mismatch(model, checkpoint, classes)
     if mismatch:
-        raise ValueError(
+        raise InputError(
             f'{file} is not a checkpoint of this config: it {mismatch}. Use '
             'the config that it was trained with, or go on with --cfg-options '
             'default_hooks.checkpoint_match.refuse=False'
@@ -79,7 +81,7 @@ class CheckpointMatchHook(Hook):
         refuse (bool): False tests the checkpoint all the same.
 
     Raises:
-        ValueError: At the start of a test; see :func:`check_match`.
+        InputError: At the start of a test; see :func:`check_match`.
     """
 
     def __init__(self, refuse: bool = True) -> None:

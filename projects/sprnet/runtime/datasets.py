@@ -1,10 +1,13 @@
 import os
+from collections.abc import Callable
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
+from PIL import Image
 
+from .errors import InputError
 from .image_guard import is_inside, pillow_limit, refuse_huge
 
 # Loads as a mask of no pixel and an area of 0, as bitmap and as polygon
@@ -22,14 +25,14 @@ class CheckedCOCO(COCO):
         """Return the ids of categories.
 
         Raises:
-            ValueError: A name has no category, or their order differs.
+            InputError: A name has no category, or their order differs.
                 MMDetection would number the labels in the JSON's order.
         """
         ids = super().get_cat_ids(cat_names, sup_names, cat_ids)
         found = [one['name'] for one in self.load_cats(ids)]
         if cat_names and found != list(cat_names):
             every = [c['name'] for c in self.dataset.get('categories', [])]
-            raise ValueError(
+            raise InputError(
                 f'{self.file}: metainfo.classes={tuple(cat_names)} must be '
                 f'categories of the JSON, in its order: {tuple(every)}'
             )
@@ -54,10 +57,10 @@ class CheckedCocoDataset(CocoDataset):
         kwargs: See CocoDataset.
 
     Raises:
-        ValueError: An image is outside of the image folder, an annotation is
-            malformed, or one has no segmentation although masks are required.
-        RuntimeError: An image or its annotations cannot be loaded (raised
-            when the image is loaded).
+        InputError: An image is outside of the image folder, an annotation is
+            malformed, or one has no segmentation although masks are required;
+            or, when it is loaded, an image or its mask is damaged.
+        RuntimeError: A later step of the pipeline fails.
     """
 
     COCOAPI = CheckedCOCO
@@ -77,11 +80,11 @@ class CheckedCocoDataset(CocoDataset):
         """Load the JSON.
 
         Raises:
-            ValueError: The classes of the config are not those of the JSON.
+            InputError: The classes of the config are not those of the JSON.
         """
         classes = self.metainfo['classes']
         if 'CLASSES' in self.metainfo or isinstance(classes, str):
-            raise ValueError(
+            raise InputError(
                 f'{self.ann_file}: metainfo={dict(self.metainfo)} must have '
                 "classes, in small letters, as a list of names: classes=('a',)"
             )
@@ -91,11 +94,11 @@ class CheckedCocoDataset(CocoDataset):
         """Filter the images.
 
         Raises:
-            ValueError: None is left.
+            InputError: None is left.
         """
         kept = super().filter_data()
         if not kept:
-            raise ValueError(
+            raise InputError(
                 f'{self.ann_file}: none of its {len(self.data_list)} images '
                 f'has an object of the classes {self.metainfo["classes"]}, or '
                 f'filter_cfg={self.filter_cfg} leaves it out'
@@ -109,13 +112,13 @@ class CheckedCocoDataset(CocoDataset):
         try:
             info = super().parse_data_info(raw_data_info)
         except Exception as error:
-            raise ValueError(
+            raise InputError(
                 f'{where}: its entry or one of its annotations is not in '
                 f'COCO format: {error!r}'
             ) from error
         for instance in info['instances']:
             if 'mask' not in instance and self.require_masks:
-                raise ValueError(
+                raise InputError(
                     f'{where}: the object with the box {instance["bbox"]} '
                     '(x1, y1, x2, y2) has no segmentation, but '
                     'require_masks=True'
@@ -123,7 +126,7 @@ class CheckedCocoDataset(CocoDataset):
             instance.setdefault('mask', NO_MASK)
         folder = self.data_prefix['img']
         if not is_inside(image['file_name'], folder):
-            raise ValueError(
+            raise InputError(
                 f'{where}: file_name {image["file_name"]!r} is outside of '
                 f'{folder!r}'
             )
@@ -131,18 +134,43 @@ class CheckedCocoDataset(CocoDataset):
 
     def prepare_data(self, idx: int) -> Any:
         """Load an image and its annotations; errors name the image."""
-        info = self.get_data_info(idx)
-        path = info['img_path']
-        try:
-            # A subclass may give several files, for an image's channels.
-            for file in [path] if isinstance(path, str) else path:
-                if os.path.isfile(file):  # not so on remote file backends
+        data = self.get_data_info(idx)
+        path = data['img_path']
+        where = f'{self.ann_file}, image {data["img_id"]}, {path}'
+        # A subclass may give several files, for an image's channels.
+        for file in [path] if isinstance(path, str) else path:
+            if os.path.isfile(file):  # not so on remote file backends
+                try:
                     refuse_huge(file, self.max_pixels)
-            with pillow_limit(self.max_pixels):
-                return super().prepare_data(idx)
-        except Exception as error:
-            raise RuntimeError(
-                f'{self.ann_file}, image {info["img_id"]}, {path}: the image '
-                f'or its annotations cannot be loaded: {error!r}; '
-                'tools/check_dataset.py lists all such faults'
+                except Image.DecompressionBombError as error:
+                    raise InputError(f'{where}: {error}') from error
+        with pillow_limit(self.max_pixels):
+            for step in self.pipeline.transforms:
+                data = apply(step, data, where)
+                if data is None:
+                    break
+        return data
+
+
+def apply(step: Callable, data: dict, where: str) -> dict | None:
+    """Run a step of a pipeline.
+
+    Args:
+        step: The transform.
+        data: What it takes.
+        where: Names the image.
+
+    Raises:
+        InputError: The step loads the image or its annotations, and cannot.
+        RuntimeError: Another step fails, which may be a bug.
+    """
+    try:
+        return step(data)
+    except Exception as error:
+        name = type(step).__name__
+        sentence = f'{where}: {name} fails with {error!r}'
+        if name.startswith('Load'):
+            raise InputError(
+                f'{sentence}; tools/check_dataset.py lists all such faults'
             ) from error
+        raise RuntimeError(sentence) from error

@@ -6,6 +6,8 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from .errors import InputError
+
 
 @HOOKS.register_module()
 class EvaluationFileHook(Hook):
@@ -14,7 +16,7 @@ class EvaluationFileHook(Hook):
     It would compare detections with objects of other images.
 
     Raises:
-        ValueError: Before the first image; names both files.
+        InputError: Before the first image; names both files.
     """
 
     def before_val(self, runner: Runner) -> None:
@@ -30,7 +32,7 @@ class EvaluationFileHook(Hook):
         for metric in loop.evaluator.metrics:
             other = getattr(metric, 'ann_file', None)
             if file and other and not same_file(file, other):
-                raise ValueError(
+                raise InputError(
                     f'{name}_evaluator.ann_file={other} must be the file of '
                     f'{name}_dataloader, {file}'
                 )

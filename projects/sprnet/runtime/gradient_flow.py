@@ -19,6 +19,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from .errors import InputError
+
 Curves = dict[tuple[int, int], np.ndarray]  # (3, 4): all norms from P3 in C4
 PREFIX = 'train/gradient/'
 
@@ -93,13 +95,13 @@ class GradientFlowHook(Hook):
         interval (int): Iterations between two measurements.
 
     Raises:
-        ValueError: The interval is below 1; at the first measurement, the
+        InputError: The interval is below 1; at the first measurement, the
             detector has no neck or a frozen backbone.
     """
 
     def __init__(self, interval: int = 50) -> None:
         if interval < 1:
-            raise ValueError(
+            raise InputError(
                 f'GradientFlowHook: interval={interval} must be at least 1'
             )
         self.interval = interval
@@ -114,7 +116,7 @@ class GradientFlowHook(Hook):
         if is_model_wrapper(model):
             model = model.module
         if not getattr(model, 'with_neck', False):
-            raise ValueError(
+            raise InputError(
                 f'GradientFlowHook: {type(model).__name__} has no neck'
             )
         self.handles = [
@@ -150,7 +152,7 @@ class GradientFlowHook(Hook):
         maps = by_level(self.maps['backbone'], height)
         trained = {k: x for k, x in maps.items() if x.requires_grad}
         if not trained:
-            raise ValueError(
+            raise InputError(
                 'GradientFlowHook: the backbone is frozen, so no gradients '
                 'reach it'
             )

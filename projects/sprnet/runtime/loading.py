@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+
 COLOURED = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 
 
@@ -22,16 +24,16 @@ def load_image(
         The results with ``img``, and the steps that are left.
 
     Raises:
-        ValueError: No step loads an image, or one skips it.
+        InputError: No step loads an image, or one skips it.
         Exception: Whatever a step raises for an image that it cannot load.
     """
     for done, step in enumerate(steps, start=1):
         given = step(given)
         if given is None:
-            raise ValueError(f'{step} skips the image')
+            raise InputError(f'{step} skips the image')
         if 'img' in given:
             return given, steps[done:]
-    raise ValueError('no step of the pipeline loads an image')
+    raise InputError('no step of the pipeline loads an image')
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
 from ..options import check_list
+from .errors import InputError
 
 SIZES = dict(s=1, m=2, l=3)  # index in COCOeval's areaRng
 
@@ -36,7 +37,7 @@ class CocoAPARMetric(CocoMetric):
         kwargs: See CocoMetric; ``metric_items`` is fixed.
 
     Raises:
-        ValueError: ``metric`` contains anything but 'bbox' and 'segm', or
+        InputError: ``metric`` contains anything but 'bbox' and 'segm', or
             ``proposal_nums`` anything but whole numbers of at least 1.
     """
 
@@ -53,7 +54,7 @@ class CocoAPARMetric(CocoMetric):
         )
         unsupported = set(self.metrics) - {'bbox', 'segm'}
         if unsupported:
-            raise ValueError(
+            raise InputError(
                 f'CocoAPARMetric: metric={self.metrics} must be bbox, segm or '
                 f'both; use CocoMetric for {sorted(unsupported)}'
             )
@@ -65,7 +66,7 @@ class CocoAPARMetric(CocoMetric):
         ``segm_CLASS_precision``, which CocoMetric gives one name.
 
         Raises:
-            ValueError: Masks are to be evaluated, but none were predicted.
+            InputError: Masks are to be evaluated, but none were predicted.
         """
         if self.format_only:
             return super().compute_metrics(results)
@@ -98,7 +99,7 @@ class CocoAPARMetric(CocoMetric):
 
     def _load_predictions(self, kind: str) -> list[dict]:
         if kind not in self._files:
-            raise ValueError(
+            raise InputError(
                 f'CocoAPARMetric: metric={self.metrics} has {kind!r}, but the '
                 'model predicts no masks; use metric=bbox'
             )

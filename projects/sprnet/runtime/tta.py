@@ -6,6 +6,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .errors import InputError
+
 # The axes of (n, H, W) masks that mmdet's flips mirror
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
@@ -21,7 +23,7 @@ class MaskTTAModel(DetTTAModel):
         kwargs: See DetTTAModel.
 
     Raises:
-        TypeError: The masks to merge are ``RLEMasks``.
+        InputError: The masks to merge are ``RLEMasks``.
     """
 
     def _merge_single_sample(
@@ -56,7 +58,7 @@ def unflip_masks(sample: DetDataSample) -> Tensor:
     """Masks (n, H, W) of a view, flipped back to the original image."""
     masks = sample.pred_instances.masks
     if not isinstance(masks, Tensor):
-        raise TypeError(
+        raise InputError(
             'MaskTTAModel merges DenseMasks, not RLEMasks; leave '
             'mask_head.mask_output at its default'
         )

@@ -64,7 +64,7 @@ def test_refuses_images_outside_of_the_folder(name, tmp_path):
 
 
 def test_refuses_a_header_of_more_than_max_pixels(tmp_path):
-    with pytest.raises(RuntimeError, match='image 3.*60 x 40 .*max_pixels'):
+    with pytest.raises(ValueError, match='image 3.*60 x 40 .*max_pixels'):
         dataset(tmp_path, max_pixels=60 * 40 - 1)[0]
     assert dataset(tmp_path, max_pixels=60 * 40)[0]
 
@@ -105,7 +105,7 @@ def test_loads_what_only_the_pipeline_reads(name, tmp_path):
 )
 def test_names_the_image_that_cannot_be_loaded(image, fields, tmp_path):
     broken = dataset(tmp_path, image, fields)
-    with pytest.raises(RuntimeError, match='coco.json, image 3, .*png: '):
+    with pytest.raises(ValueError, match='coco.json, image 3, .*png: '):
         broken[0]
 
 

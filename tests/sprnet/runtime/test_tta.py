@@ -84,7 +84,7 @@ def test_views_without_detections_or_masks(tta_models):
     assert merged.pred_instances.bboxes.tolist() == [[4, 4, 24, 24]]
     assert 'masks' not in merged.pred_instances
     boxes.pred_instances.masks = [dict(size=[40, 60], counts='')]
-    with pytest.raises(TypeError, match='RLEMasks'):
+    with pytest.raises(ValueError, match='RLEMasks'):
         mask_tta.merge_preds([[boxes]])
 
 
