@@ -24,7 +24,7 @@ from common.cli import (
     parser_of,
     score,
 )
-from common.configs import load_config, load_model
+from common.configs import ensure_validation_set, load_config, load_model
 from common.images import ground_truth, select
 
 import mmcv
@@ -193,6 +193,8 @@ def compare(args: argparse.Namespace) -> None:
     register_all_modules()
     config_a = load_config(args.config_a, args.cfg_options)
     config_b = load_config(args.config_b, args.cfg_options)
+    ensure_validation_set(config_a)
+    ensure_validation_set(config_b)
     if tuple(classes_of(config_a)) != tuple(classes_of(config_b)):
         raise InputError(
             f'the classes of {args.config_a} and {args.config_b} differ; '

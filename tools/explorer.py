@@ -25,7 +25,7 @@ from common.cli import (
     parser_of,
     require,
 )
-from common.configs import load_config, load_model
+from common.configs import ensure_validation_set, load_config, load_model
 from common.demo_model import add_model_arguments, default_to_demo
 from common.images import select
 
@@ -61,6 +61,7 @@ def serve(args: argparse.Namespace) -> tuple['gr.Blocks', str]:
     """Serve the page from a thread; return the page and its address."""
     default_to_demo(args)
     config = load_config(args.config, args.cfg_options)
+    ensure_validation_set(config)
     model = load_model(config, args.checkpoint, args.device)
     check_supported(model)
     try:

@@ -144,7 +144,7 @@ def compare(
         try:
             detections = detect(session, cv2.imread(str(image)))
             differences.append(difference(detections, expected))
-        except ValueError as error:
+        except InputError as error:
             raise InputError(
                 f'the file is written, but its result for {image} is wrong: '
                 f'{error}'
@@ -194,8 +194,8 @@ def main() -> None:
         default_to_demo(args)
         args.out = args.out or args.checkpoint.with_suffix('.onnx')
         config = load_config(args.config, args.cfg_options)
-        images = find_images(args, config)
         detector = load_model(config, args.checkpoint, 'cpu')
+        images = find_images(args, config)
         export(detector, config, args.out)
         print(f'written to {args.out}')
         session = open_session(args.out)

@@ -30,6 +30,8 @@ import torch
 from mmdet.registry import METRICS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_overlaps
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -39,6 +41,8 @@ from torch.utils.data import DataLoader
 from projects.sprnet import SPRHead
 from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.pasting import paste_masks
+from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.runtime.evaluation_file import check_file
 
 BOX_IOU = 0.5
 WAYS = ('as tested', 'true shape', 'true box', 'both true')
@@ -144,6 +148,24 @@ def evaluate(
                 metrics[way].process({}, [sample.to_dict()])
 
 
+def build_metric(config: Config, dataset: BaseDataset) -> BaseMetric:
+    """Build the metric of a config's test that measures masks.
+
+    Raises:
+        InputError: There is none, or it reads the file of other images.
+    """
+    evaluators = config.test_evaluator or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    for evaluator in evaluators:
+        if 'segm' in evaluator.get('metric', ()):
+            metric = METRICS.build(evaluator)
+            check_file('test', dataset, metric)
+            metric.dataset_meta = dataset.metainfo
+            return metric
+    raise InputError(f"{config.filename}: test_evaluator has no metric='segm'")
+
+
 def table_row(name: str, results: dict[str, float], kind: str) -> str:
     """Format AP, AP50 and AP75 of a metric's 'bbox' or 'segm' results."""
     keys = (f'coco/{kind}_{ap}' for ap in ('mAP', 'mAP_50', 'mAP_75'))
@@ -157,9 +179,7 @@ def main() -> None:
         model = load_model(config, args.checkpoint, args.device)
         find_spr_head(model)
         loader = Runner.build_dataloader(config.test_dataloader)
-    metrics = {way: METRICS.build(config.test_evaluator) for way in WAYS}
-    for metric in metrics.values():
-        metric.dataset_meta = loader.dataset.metainfo
+        metrics = {way: build_metric(config, loader.dataset) for way in WAYS}
     evaluate(model, loader, metrics)
     print(f'{"masks":12}{"AP":>7}{"AP50":>7}{"AP75":>7}')
     for way, metric in metrics.items():

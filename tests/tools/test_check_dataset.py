@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from support import commands
 from support.coco_files import (
     HEIGHT,
     RLE,
@@ -573,6 +574,7 @@ def test_faults_of_the_config(shapes, command):
         ('train_dataloader.dataset.metainfo.classes=cell', "('cell',)"),
         ('train_dataloader.dataset.type=VOCDataset', 'COCO JSON'),
         ('val_dataloader.dataset.pipeline.0.type=LoadZarr', 'LoadZarr is not'),
+        ('val_dataloader.dataset.type=CocoDatset', 'is not registered'),
     ],
 )
 def test_configs_that_cannot_be_checked(option, words, shapes, command):
@@ -584,3 +586,25 @@ def test_a_pipeline_without_masks_is_named(shapes, command):
     option = 'train_dataloader.dataset.pipeline.1.with_mask=False'
     _, error = command(shapes, options=[option])
     assert 'train_dataloader.dataset.pipeline loads no masks' in error
+
+
+def test_a_config_may_import_a_data_set_of_its_own(shapes, tmp_path):
+    """Its custom_imports replace ours, so the command imports ours itself."""
+    (tmp_path / 'my_code.py').write_text(
+        'from mmdet.datasets import CocoDataset\n'
+        'from mmdet.registry import DATASETS\n'
+        '@DATASETS.register_module()\n'
+        'class Mine(CocoDataset):\n'
+        '    pass\n'
+    )
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(SHAPES_CONFIG)!r}\n'
+        "custom_imports = dict(imports=['my_code'])\n"
+        "val_dataloader = dict(dataset=dict(type='Mine'))\n"
+    )
+    check = commands.command('check_dataset.py', config, '--cfg-options')
+    check.append(f'data_root={shapes}')
+    done = commands.run(check, tmp_path, PYTHONPATH='.')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('no faults') == 3

@@ -3,8 +3,10 @@
 import os
 
 from mmdet.registry import HOOKS
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from .errors import InputError
 
@@ -21,21 +23,31 @@ class EvaluationFileHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Compare the files of the validation."""
-        self._check('val', runner.val_loop)
+        check_loop('val', runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """Compare the files of the test."""
-        self._check('test', runner.test_loop)
+        check_loop('test', runner.test_loop)
 
-    def _check(self, name: str, loop) -> None:
-        file = getattr(loop.dataloader.dataset, 'ann_file', None)
-        for metric in loop.evaluator.metrics:
-            other = getattr(metric, 'ann_file', None)
-            if file and other and not same_file(file, other):
-                raise InputError(
-                    f'{name}_evaluator.ann_file={other} must be the file of '
-                    f'{name}_dataloader, {file}'
-                )
+
+def check_loop(name: str, loop: BaseLoop) -> None:
+    """Check all metrics of a loop."""
+    for metric in loop.evaluator.metrics:
+        check_file(name, loop.dataloader.dataset, metric)
+
+
+def check_file(name: str, dataset: BaseDataset, metric: BaseMetric) -> None:
+    """Check that a metric reads the file of its data set, if both have one.
+
+    Raises:
+        InputError: Names both files.
+    """
+    file, other = (getattr(x, 'ann_file', None) for x in (dataset, metric))
+    if file and other and not same_file(file, other):
+        raise InputError(
+            f'{name}_evaluator.ann_file={other} must be the file of '
+            f'{name}_dataloader, {file}'
+        )
 
 
 def same_file(one: str, other: str) -> bool:
