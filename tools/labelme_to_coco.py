@@ -37,7 +37,8 @@ from projects.sprnet.runtime.errors import InputError
 
 IGNORED = '__ignore__'  # labelme's label of shapes to leave out
 CORNERS = 64  # of a circle; the polygon has 99.8% of its area
-POLYGONS = ('polygon', 'oriented_rectangle')
+# The last is X-AnyLabeling's name
+POLYGONS = ('polygon', 'oriented_rectangle', 'rotation')
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,6 +70,8 @@ def polygon(shape: dict) -> np.ndarray:
         angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
         unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         points = centre + np.linalg.norm(edge - centre) * unit
+    elif kind == 'mask':
+        raise InputError('a mask of an AI tool is not read; use AI-Polygon')
     elif kind not in POLYGONS:
         raise InputError(f'a {kind} does not outline an object')
     if len(points) < 3:
@@ -119,7 +122,13 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
         InputError: The image cannot be read, or the JSON does not match it.
         KeyError, TypeError: labelme did not write the JSON.
     """
-    data = json.loads(file.read_text(encoding='utf-8'))
+    try:
+        text = file.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "it is not in labelme's encoding, UTF-8; convert it"
+        ) from error
+    data = json.loads(text)
     # labelme on Windows writes backslashes. Symbolic links are not followed.
     name = data['imagePath'].replace('\\', '/')
     path = Path(os.path.abspath(file.parent / name))
@@ -130,7 +139,10 @@ def read(file: Path, folder: Path) -> tuple[dict, list[dict]]:
     if picture is None:
         raise InputError(f'its image {path} cannot be read')
     if not path.is_relative_to(folder):
-        raise InputError(f'its image {path} is outside of {folder}')
+        raise InputError(
+            f'its image {path} is outside of {folder}; name a folder that '
+            'holds both'
+        )
     shapes = [s for s in data['shapes'] if str(s['label']) != IGNORED]
     height, width = picture.shape[:2]
     labelled = data.get('imageHeight'), data.get('imageWidth')
@@ -199,7 +211,7 @@ def main() -> None:
                 raise InputError(
                     f'labels {sorted(unknown)} are not in --classes'
                 )
-        except ValueError as error:
+        except InputError as error:
             left_out.append(f'{file}: {error}')
             continue
         except Exception as error:  # of any type, for a foreign JSON

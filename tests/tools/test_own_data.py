@@ -242,6 +242,17 @@ def test_paths_sizes_and_rotations_of_images(monkeypatch, tmp_path):
     assert over_the_edge['bbox'] == [0, 60, 20, 20]
 
 
+def test_other_programs_write_rotated_boxes_and_byte_order_marks(
+    monkeypatch, tmp_path
+):
+    corners = [[20, 5], [35, 20], [20, 35], [5, 20]]
+    file = drawing(tmp_path, 'a', [shape('a', corners, 'rotation')])
+    file.write_bytes(b'\xef\xbb\xbf' + file.read_bytes())
+    coco, error = convert(monkeypatch, tmp_path)
+    assert error is None
+    assert coco.anns[1]['segmentation'] == [[20, 5, 35, 20, 20, 35, 5, 20]]
+
+
 def test_bad_drawings_are_left_out_and_listed(monkeypatch, tmp_path):
     square = [[5, 5], [9, 5], [9, 9], [5, 9]]
     drawing(tmp_path, 'good', [shape('a', square)])
@@ -251,6 +262,7 @@ def test_bad_drawings_are_left_out_and_listed(monkeypatch, tmp_path):
         ('gone', [], dict(imagePath='nowhere.jpg')),
         ('label', [shape('x', square)], {}),
         ('line', [shape('a', square), shape('a', square, 'line')], {}),
+        ('mask', [shape('a', square[::2], 'mask')], {}),
         ('other', [], dict(imagePath=None)),
         ('outside', [], dict(imagePath='../outside.jpg')),
         ('size', [], dict(imageHeight=100, imageWidth=80)),
@@ -258,6 +270,7 @@ def test_bad_drawings_are_left_out_and_listed(monkeypatch, tmp_path):
         drawing(tmp_path / 'set', name, shapes, **fields)
     drawing(tmp_path, 'outside', [])
     (tmp_path / 'set' / 'text.json').write_text('no JSON')
+    (tmp_path / 'set' / 'gbk.json').write_text('细胞', encoding='gbk')
     (tmp_path / 'set' / 'empty.jpg').write_text('')
     empty = dict(shapes=[], imagePath='empty.jpg')
     (tmp_path / 'set' / 'zero.json').write_text(json.dumps(empty))
@@ -272,13 +285,15 @@ def test_bad_drawings_are_left_out_and_listed(monkeypatch, tmp_path):
     expected = dict(
         area='a polygon of 2 points has no area',
         far="an object 'a' covers no pixel of the image",
+        gbk="it is not in labelme's encoding, UTF-8; convert it",
         gone=f'its image {folder}/nowhere.jpg is missing or empty',
         label="labels ['x'] are not in --classes",
         line='a line does not outline an object',
+        mask='a mask of an AI tool is not read; use AI-Polygon',
         other='it is not a labelme JSON: AttributeError',
-        outside=f'its image {tmp_path}/outside.jpg is outside of {folder}',
+        outside=f'its image {tmp_path}/outside.jpg is outside of {folder}; ',
         size='it was drawn on 80 x 100 pixels, but its image has 100 x 80',
-        text='Expecting value',
+        text='it is not a labelme JSON: JSONDecodeError',
         zero=f'its image {folder}/empty.jpg is missing or empty',
     )
     assert len(lines) == len(expected)
