@@ -30,6 +30,7 @@ from common.threads import available_cpus
 
 import numpy as np
 from dataset_check.annotations import check_json, read
+from dataset_check.contents import check_learnt, identities
 from dataset_check.faults import Fault, count, report
 from dataset_check.images import check_record
 from dataset_check.split import Record, Split
@@ -44,6 +45,7 @@ from PIL import Image
 from rich.progress import track
 
 from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
+from projects.sprnet.runtime.datasets import check_metainfo
 from projects.sprnet.runtime.errors import InputError
 
 LOADERS = ('train', 'val', 'test')
@@ -96,7 +98,7 @@ def splits_of(config: Config) -> list[tuple[str, Split]]:
 
 def split_of(config: Config, name: str, dataset: dict) -> Split:
     """Describe how a config uses a data set of the loader ``name``."""
-    kind = DATASETS.get(dataset.type)
+    kind = type_of(DATASETS, dataset)
     if kind is None:
         raise InputError(
             f'the {name} data set has the type {dataset.type!r}, which is not '
@@ -113,14 +115,8 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
     except KeyError as error:  # a step of the pipeline
         reason = ' '.join(str(error.args[0]).split())
         raise InputError(f'the {name} data set: {reason}') from error
-    classes = built.metainfo['classes']
-    if isinstance(classes, str):
-        raise InputError(
-            f'classes of the {name} data set is a string; for a single class '
-            f'write metainfo=dict(classes=({classes!r},))'
-        )
-    transforms = {t['type']: t for t in dataset.get('pipeline', [])}
-    masks = any(t.get('with_mask') for t in transforms.values())
+    check_metainfo(built.ann_file, built.metainfo)
+    masks = any(step.get('with_mask') for step in dataset.get('pipeline', []))
     if name == 'train' and config.model.get('mask_head') and not masks:
         raise InputError(
             'train_dataloader.dataset.pipeline loads no masks for '
@@ -130,7 +126,7 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
     return Split(
         ann_file=built.ann_file,
         folder=built.data_prefix.get('img', ''),
-        classes=list(classes),
+        classes=list(built.metainfo['classes']),
         num_classes={
             f'model.{key}': value
             for key, value in leaves(config.model.to_dict())
@@ -143,6 +139,7 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
         masks_optional=masks_optional(config, built, metrics),
         metrics=[kind for m in metrics for kind in as_list(m.metric)],
         evaluated_files=[m.ann_file for m in metrics if m.get('ann_file')],
+        completes=all(is_a(METRICS, m, CocoAPARMetric) for m in metrics),
         filter_cfg={} if built.test_mode else dict(built.filter_cfg or {}),
         dataset=dataset.to_dict(),
         max_pixels=getattr(built, 'max_pixels', Image.MAX_IMAGE_PIXELS),
@@ -167,8 +164,14 @@ def max_counted(metric: dict) -> int:
 
 def is_a(registry: Registry, part: dict, kind: type) -> bool:
     """Tell whether a part of a config is of a class or a subclass."""
-    registered = registry.get(part.get('type', ''))
+    registered = type_of(registry, part)
     return isinstance(registered, type) and issubclass(registered, kind)
+
+
+def type_of(registry: Registry, part: dict) -> type | None:
+    """The class of a part of a config; pure Python configs hold it."""
+    kind = part.get('type', '')
+    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 def masks_optional(
@@ -237,9 +240,14 @@ def main() -> None:
         config = load_config(args.config, args.cfg_options)
         splits = splits_of(config)
     lines, all_lines, errors = [], [], 0
+    learnt: set[str] = set()
     for name, split in splits:
         print(f'\n{name}: {split.ann_file}', flush=True)
         records, faults = check(split, args.processes)
+        if split.training:
+            learnt.update(*identities(records, split))
+        elif split.metrics:
+            faults += check_learnt(records, split, learnt)
         heading = title(name, records, faults)
         lines += ['', heading, *report(faults, args.first)]
         all_lines += ['', heading, *report(faults, len(faults))]

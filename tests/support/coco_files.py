@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from check_dataset import check, splits_of
 from mmdet.registry import DATASETS
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from shapes_data.scenes import CLASSES
 from support.helpers import SHAPES_CONFIG
 
@@ -75,7 +78,7 @@ def faults_in(folder, name='train', load=LOAD, **fields):
     The shapes have six classes and the data two, which is noted each time.
     ``load`` are the steps that load an image.
     """
-    fields = {'masks_optional': False, **fields}
+    fields = {'masks_optional': False, 'completes': False, **fields}
     where = dict(
         ann_file=str(folder / 'coco.json'),
         data_root='',
@@ -118,3 +121,19 @@ def loaded(folder, load=LOAD):
         )
     )
     return [dataset[n] for n in range(len(dataset))]
+
+
+def evaluated(folder):
+    """COCO's figures of one detected square."""
+    truth = COCO(folder / 'coco.json')
+    detection = dict(
+        image_id=1,
+        category_id=1,
+        score=1.0,
+        segmentation=coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH)[0],
+    )
+    evaluation = COCOeval(truth, truth.loadRes([detection]), 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats

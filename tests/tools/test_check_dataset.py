@@ -16,8 +16,6 @@ from dataset_check.faults import KINDS, report
 from dataset_check.objects import decode_counts
 from PIL import Image
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from support import commands
 from support.coco_files import (
     HEIGHT,
@@ -25,28 +23,13 @@ from support.coco_files import (
     SQUARE,
     WIDTH,
     annotation,
+    evaluated,
     faults_in,
     loaded,
     stops,
     write,
 )
 from support.helpers import SHAPES_CONFIG
-
-
-def evaluated(folder):
-    """COCO's figures of one detected square."""
-    truth = COCO(folder / 'coco.json')
-    detection = dict(
-        image_id=1,
-        category_id=1,
-        score=1.0,
-        segmentation=coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH)[0],
-    )
-    evaluation = COCOeval(truth, truth.loadRes([detection]), 'segm')
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation.stats
 
 
 def set_fields(item, fields):
@@ -268,6 +251,8 @@ def test_finds_and_names_the_fault(kind, change, loading_stops, tmp_path):
 
 def test_every_kind_of_fault_is_tested():
     elsewhere = {
+        'annotation id',  # in test_check_contents.py
+        'image of the training set',
         'cut-off values',  # in test_check_images.py
         'num_classes',
         'other evaluation file',
@@ -572,6 +557,7 @@ def test_faults_of_the_config(shapes, command):
     'option,words',
     [
         ('train_dataloader.dataset.metainfo.classes=cell', "('cell',)"),
+        ('train_dataloader.dataset.metainfo.CLASSES=[a]', 'small letters'),
         ('train_dataloader.dataset.type=VOCDataset', 'COCO JSON'),
         ('val_dataloader.dataset.pipeline.0.type=LoadZarr', 'LoadZarr is not'),
         ('val_dataloader.dataset.type=CocoDatset', 'is not registered'),

@@ -1,6 +1,6 @@
 """Wrong input ends in one sentence; any other error keeps its traceback."""
 
-import ast
+import re
 
 from common.cli import one_sentence
 
@@ -18,11 +18,11 @@ from projects.sprnet import CheckedCocoDataset
 REPORTED = {
     'RuntimeError',
     'FloatingPointError',
-    'Image.DecompressionBombError',
+    'DecompressionBombError',
     'InputError',
     'OSError',
-    'argparse.ArgumentTypeError',
-    'pickle.UnpicklingError',
+    'ArgumentTypeError',
+    'UnpicklingError',
 }
 
 
@@ -61,9 +61,7 @@ def test_every_error_that_we_raise_is_reported():
         for file in (ROOT / folder).rglob('*.py'):
             if file.name == 'setup_core_ops.py':  # runs before mmdet is there
                 continue
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Raise) and isinstance(
-                    node.exc, ast.Call
-                ):
-                    name = ast.unparse(node.exc.func)
-                    assert name in REPORTED, f'{file}, line {node.lineno}'
+            raised = re.findall(
+                r'^ +raise (?:\w+\.)?(\w+)\(', file.read_text(), re.M
+            )
+            assert set(raised) <= REPORTED, file

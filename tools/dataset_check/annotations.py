@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -65,7 +65,8 @@ ANNOTATION: Fields = dict(
     area=(is_number, 'a number'),
     iscrowd=(lambda value: value in (None, 0, 1), '0 or 1'),
 )
-# Training accepts a missing iscrowd; COCO's evaluation stops.
+# Training accepts a missing iscrowd; COCO's evaluation stops if its metric
+# does not complete the annotations.
 EVALUATED_ANNOTATION: Fields = {
     **ANNOTATION,
     'iscrowd': (lambda value: value in (0, 1), '0 or 1'),
@@ -99,7 +100,8 @@ def check_json(data: dict, split: Split) -> tuple[list[Record], list[Fault]]:
     file = split.ann_file
     if not split.training and not split.metrics:
         data = {'annotations': [], **data}  # only predictions are wanted
-    annotation = EVALUATED_ANNOTATION if split.metrics else ANNOTATION
+    stock = split.metrics and not split.completes
+    annotation = EVALUATED_ANNOTATION if stock else ANNOTATION
     fields = dict(images=IMAGE, annotations=annotation, categories=CATEGORY)
     faults = []
     for key in fields:
@@ -115,6 +117,8 @@ def check_json(data: dict, split: Split) -> tuple[list[Record], list[Fault]]:
         good[key], found = check_fields(data[key], fields[key], key, file)
         faults += found
     images, annotations, categories = good.values()
+    if stock:
+        faults += check_numbers(annotations, file)
     faults += check_ids(images, 'image', file)
     faults += check_ids(annotations, 'annotation', file)
     faults += check_copies(images, annotations, file)
@@ -126,8 +130,12 @@ def check_json(data: dict, split: Split) -> tuple[list[Record], list[Fault]]:
         faults.append(Fault('ids of another type', what, file))
     faults += check_classes(categories, annotations, split)
     records, found = join_annotations(images, annotations, categories, split)
-    names = {c['id']: c['name'] for c in categories}
-    return records, faults + found + check_use(records, names, split)
+    faults += found
+    if all(len(good[key]) == len(data[key]) for key in fields):
+        # Else what is missing may be what was left out above.
+        names = {c['id']: c['name'] for c in categories}
+        faults += check_use(records, names, split)
+    return records, faults
 
 
 def check_fields(
@@ -165,6 +173,15 @@ def check_ids(items: list[dict], name: str, file: str) -> list[Fault]:
         Fault(f'duplicate {name} id', f'{n} have this id', file, **{name: one})
         for one, n in counts.items()
         if n > 1
+    ]
+
+
+def check_numbers(annotations: list[dict], file: str) -> list[Fault]:
+    """Find annotation ids that COCO's evaluation takes for no match."""
+    return [
+        Fault('annotation id', f'it is {one["id"]!r}', file, one['image_id'])
+        for one in annotations
+        if not is_number(one['id']) or not one['id']
     ]
 
 
@@ -236,11 +253,20 @@ def join_annotations(
             annotation=one['id'],
         )
         if one['image_id'] not in of_image:
-            what = 'there is no such image'
+            what = (
+                f'there is no such image{similar(one["image_id"], of_image)}'
+            )
             faults.append(fault('annotation of no image', what))
         elif one['category_id'] not in names:
-            what = f'there is no category {one["category_id"]!r}'
+            number = one['category_id']
+            what = f'there is no category {number!r}{similar(number, names)}'
             faults.append(fault('annotation of no category', what))
         elif names[one['category_id']] in split.classes:
             of_image[one['image_id']].append(one)
     return [Record(image, of_image[image['id']]) for image in images], faults
+
+
+def similar(one: Any, ids: Iterable) -> str:
+    """Name the id that equals another as text; '' if there is none."""
+    twin = next((i for i in ids if str(i) == str(one) and i != one), None)
+    return '' if twin is None else f', but {twin!r}'

@@ -1,7 +1,7 @@
 """Checks of what a JSON contains: copies, and whether enough is left."""
 
 from collections import Counter
-from os.path import abspath
+from os.path import abspath, join
 from typing import Any
 
 from .faults import Fault, shown
@@ -61,6 +61,7 @@ def check_usable(
     """Check which objects can be learnt or measured; see check_use."""
     file, faults = split.ann_file, []
     per_class: Counter[str] = Counter()
+    masks = 0
     for image, annotations in records:
         usable = [one for one in annotations if is_usable(one, image)]
         here = Counter(names[one['category_id']] for one in usable)
@@ -68,12 +69,17 @@ def check_usable(
         if split.metrics and (what := excess(here, split)):
             place = image['file_name'], image['id']
             faults.append(Fault('more objects than detections', what, *place))
+        masks += sum(bool(one.get('segmentation')) for one in usable)
     unused = [name for name in split.classes if not per_class[name]]
+    masks_used = split.masks if split.training else 'segm' in split.metrics
     total = sum(len(annotations) for _, annotations in records)
     what = (
         f'of {total} objects none is left without crowds, empty boxes and '
         'areas of 0'
     )
+    if per_class and masks_used and not masks:
+        what = f'none of {total} objects has a segmentation'
+        per_class.clear()
     if split.training and not per_class:
         faults.append(Fault('nothing to learn', what, file))
     elif split.metrics and not per_class:
@@ -141,3 +147,31 @@ def check_use(
 
 def min_side(image: dict) -> int:
     return min(image['width'], image['height'])
+
+
+def identities(records: list[Record], split: Split) -> list[set[str]]:
+    """What tells each image from others: its path, its name with its boxes."""
+    found = []
+    for image, annotations in records:
+        name = image['file_name']
+        keys = {abspath(join(split.folder, name))}
+        if annotations:
+            keys.add(repr([name, *(one['bbox'] for one in annotations)]))
+        found.append(keys)
+    return found
+
+
+def check_learnt(
+    records: list[Record], split: Split, learnt: set[str]
+) -> list[Fault]:
+    """Find images that are evaluated and, in ``learnt``, trained too."""
+    return [
+        Fault(
+            'image of the training set',
+            'the training set has it too',
+            image['file_name'],
+            image['id'],
+        )
+        for (image, _), keys in zip(records, identities(records, split))
+        if keys & learnt
+    ]

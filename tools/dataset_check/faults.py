@@ -95,8 +95,8 @@ ERRORS = {
         "set the evaluator's ann_file to the ann_file of its data set",
     ),
     'nothing to learn': (
-        'training runs, but its losses of boxes and masks are 0',
-        'correct iscrowd, area and bbox of the objects',
+        'training runs, but its losses of boxes or of masks are 0',
+        'correct iscrowd, area, bbox and segmentation of the objects',
     ),
     'image listed twice': (
         'each entry has only some of the objects, so the image teaches that '
@@ -179,13 +179,24 @@ WARNINGS = {
         'it is ignored',
         'add its category to the JSON, or delete it',
     ),
+    'annotation id': (
+        "COCO's evaluation takes the id 0, or one that is no number, for no "
+        'match, so an object that is found counts as missed',
+        'number annotations from 1, or evaluate with CocoAPARMetric, which '
+        'does so',
+    ),
     'category of no class': (
         'its objects are ignored',
         'to train it, add it to metainfo.classes and increase num_classes',
     ),
     'nothing to evaluate': (
-        'every metric is -1',
-        'add annotations, or correct iscrowd, area and bbox',
+        'the metrics of boxes or of masks are -1',
+        'add annotations, or correct iscrowd, area, bbox and segmentation',
+    ),
+    'image of the training set': (
+        'the model has learnt it, so the figures are better than those of '
+        'new images',
+        'take it out of one of the two sets',
     ),
     'area of something else': (
         "it moves the object to another size in COCO's evaluation",

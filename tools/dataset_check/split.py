@@ -16,6 +16,7 @@ class Split(NamedTuple):
     masks_optional: bool  # whether an object may have none
     metrics: Sequence[str]  # 'bbox', 'segm'; empty in training
     evaluated_files: Sequence[str]  # the evaluators' ann_file
+    completes: bool  # whether the metrics add what COCO's evaluation needs
     filter_cfg: dict[str, Any]  # empty in testing, which filters nothing
     dataset: dict[str, Any]  # its config, with the pipeline that loads images
     max_pixels: int  # of an image

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -82,12 +82,7 @@ class CheckedCocoDataset(CocoDataset):
         Raises:
             InputError: The classes of the config are not those of the JSON.
         """
-        classes = self.metainfo['classes']
-        if 'CLASSES' in self.metainfo or isinstance(classes, str):
-            raise InputError(
-                f'{self.ann_file}: metainfo={dict(self.metainfo)} must have '
-                "classes, in small letters, as a list of names: classes=('a',)"
-            )
+        check_metainfo(self.ann_file, self.metainfo)
         return super().load_data_list()
 
     def filter_data(self) -> list[dict]:
@@ -150,6 +145,26 @@ class CheckedCocoDataset(CocoDataset):
                 if data is None:
                     break
         return data
+
+
+def check_metainfo(file: str, metainfo: Mapping) -> None:
+    """Check the classes of a data set.
+
+    Raises:
+        InputError: They have a name that MMDetection ignores, or are text,
+            whose letters it would take for classes.
+    """
+    classes = metainfo['classes']
+    if 'CLASSES' in metainfo:
+        raise InputError(
+            f'{file}: metainfo has CLASSES={metainfo["CLASSES"]!r}; write '
+            'classes, in small letters'
+        )
+    if isinstance(classes, str):
+        raise InputError(
+            f'{file}: metainfo has classes={classes!r}; write a single class '
+            f'as classes=({classes!r},)'
+        )
 
 
 def apply(step: Callable, data: dict, where: str) -> dict | None:

@@ -189,18 +189,23 @@ def completed(annotated: COCO, masks: bool) -> COCO:
 
     It is a copy only if something is missing.
     ``iscrowd`` is 0 where it is missing. If ``masks`` are evaluated, an object
-    without a segmentation becomes a crowd that fills its box.
+    without a segmentation becomes a crowd that fills its box. Annotations are
+    numbered from 1, because COCOeval takes the id 0 for no match.
     """
     annotations = annotated.dataset.get('annotations', [])
     if all(
-        'iscrowd' in one and (one.get('segmentation') or not masks)
+        one.get('iscrowd') is not None
+        and (one.get('segmentation') or not masks)
+        and isinstance(one['id'], int)
+        and one['id'] > 0
         for one in annotations
     ):
         return annotated
     complete = COCO()
     complete.dataset = dict(annotated.dataset, annotations=[])
-    for annotation in annotations:
-        annotation = {'iscrowd': 0, **annotation}
+    for number, annotation in enumerate(annotations, start=1):
+        crowd = annotation.get('iscrowd') or 0
+        annotation = dict(annotation, id=number, iscrowd=crowd)
         if masks and not annotation.get('segmentation'):
             x, y, w, h = annotation['bbox']
             outline = [x, y, x + w, y, x + w, y + h, x, y + h]

@@ -277,6 +277,19 @@ def test_a_missing_iscrowd_is_0(scene, tmp_path):
     )
 
 
+def test_ids_of_annotations_change_nothing(scene, tmp_path):
+    file, detections = scene
+    data = json.loads(file.read_text())
+    expected = evaluate(file, detections, metric=['bbox', 'segm'])
+    for kind in (int, 'object {}'.format):
+        for n, one in enumerate(data['annotations']):
+            one['id'] = kind(n)
+        other = tmp_path / 'other.json'
+        other.write_text(json.dumps(data))
+        figures = evaluate(other, detections, metric=['bbox', 'segm'])
+        assert figures == expected
+
+
 @pytest.mark.parametrize('kind', ['bbox', 'segm'])
 @pytest.mark.parametrize('limits', [(100, 300, 1000), (1, 10, 300), (2, 5, 9)])
 def test_other_limits_of_detections(limits, kind, scene):

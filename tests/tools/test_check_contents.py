@@ -1,0 +1,80 @@
+"""What a JSON leaves to learn and to measure, and what it counts twice."""
+
+import check_dataset
+import pytest
+from support.coco_files import evaluated, faults_in, write
+from support.helpers import SHAPES_CONFIG
+from support.in_process import run_command
+
+TRAIN, VAL = 'train', 'val and test'
+
+
+def kinds(folder, name=TRAIN, **fields):
+    return [fault.kind for fault in faults_in(folder, name, **fields)]
+
+
+def each(**fields):
+    """A change of all annotations; ``...`` deletes a field."""
+
+    def change(data, folder):
+        for one in data['annotations']:
+            one.update(fields)
+            for name in [n for n, value in fields.items() if value is ...]:
+                del one[name]
+
+    return change
+
+
+def test_coco_takes_the_annotation_id_0_for_no_match(tmp_path):
+    write(tmp_path)
+    precision = evaluated(tmp_path)[0]
+    write(tmp_path, lambda data, _: data['annotations'][0].update(id=0))
+    assert evaluated(tmp_path)[0] < precision
+    assert kinds(tmp_path, VAL) == ['annotation id']
+    assert kinds(tmp_path, VAL, completes=True) == kinds(tmp_path) == []
+
+
+def test_what_our_metric_completes_is_no_fault(tmp_path):
+    write(tmp_path, each(iscrowd=...))
+    assert kinds(tmp_path, VAL, completes=True) == kinds(tmp_path) == []
+    assert 'wrong field' in kinds(tmp_path, VAL)
+
+
+@pytest.mark.parametrize('name', [TRAIN, VAL])
+def test_nothing_follows_from_what_the_checker_leaves_out(name, tmp_path):
+    write(tmp_path, each(area=...))
+    assert kinds(tmp_path, name) == ['wrong field'] * 3
+
+
+def test_ids_that_differ_in_type_are_named(tmp_path):
+    write(tmp_path, each(category_id='1'))
+    fault = next(f for f in faults_in(tmp_path) if 'category' in f.kind)
+    assert fault.what == "there is no category '1', but 1"
+    write(tmp_path, each(image_id='2'))
+    fault = next(f for f in faults_in(tmp_path) if 'image' in f.kind)
+    assert fault.what == 'there is no such image, but 2'
+
+
+@pytest.mark.parametrize(
+    'name,kind', [(TRAIN, 'nothing to learn'), (VAL, 'nothing to evaluate')]
+)
+def test_objects_without_any_mask_are_named(name, kind, tmp_path):
+    write(tmp_path, each(segmentation=[]))
+    assert kind in kinds(tmp_path, name, masks_optional=True)
+    boxes_only = dict(masks=False, metrics=['bbox'], masks_optional=True)
+    if name == TRAIN:
+        boxes_only['metrics'] = []
+    assert kinds(tmp_path, name, **boxes_only) == []
+
+
+def test_images_of_the_training_set_are_named(shapes, capsys):
+    options = [
+        f'data_root={shapes}',
+        'val_dataloader.dataset.ann_file=annotations/instances_train2017.json',
+        'val_dataloader.dataset.data_prefix.img=train2017/',
+        f'val_evaluator.ann_file={shapes}/annotations/'
+        'instances_train2017.json',
+    ]
+    run_command(check_dataset, SHAPES_CONFIG, '--cfg-options', *options)
+    printed = capsys.readouterr().out
+    assert 'warning: image of the training set (12)' in printed
