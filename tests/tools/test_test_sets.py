@@ -1,17 +1,18 @@
 """Commands on configs whose test set is a wrapper, or missing."""
 
 import json
+from types import SimpleNamespace
+
+from common.configs import ensure_test_set, ensure_validation_set, load_config
 
 import compare
 import export
-import gate_maps
 import mask_errors
 import predict
 import pytest
 from support.helpers import SHAPES_CONFIG, build_model
 from support.in_process import (
     complaint,
-    is_picture,
     run_command,
     save_checkpoint,
     val_images,
@@ -22,72 +23,75 @@ from projects.sprnet.runtime.errors import InputError
 CONCATENATED = """
 inner = dict(_base_.val_dataloader.dataset)
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(_delete_=True, type='ConcatDataset', datasets=[inner]),
+    dataset=dict(_delete_=True, type='ConcatDataset', datasets=[inner])
 )
 test_dataloader = val_dataloader
 """
 NO_TEST = """
-val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = test_evaluator = test_cfg = None
 """
 NO_VALIDATION = """
-test_dataloader = dict(num_workers=0, persistent_workers=False)
 val_dataloader = val_evaluator = val_cfg = None
 """
-NEITHER = NO_TEST + 'val_dataloader = val_evaluator = val_cfg = None\n'
-
-
-def write_config(file, more):
-    file.write_text(
-        f'_base_ = {str(SHAPES_CONFIG)!r}\n'
-        'model = dict(\n'
-        '    backbone=dict(base_channels=8),\n'
-        '    neck=dict(in_channels=[8, 16, 32, 64]),\n'
-        '    test_cfg=dict(score_thr=0.0, max_per_img=5),\n'
-        ')\n' + more
-    )
-    return file
-
-
-@pytest.fixture(scope='module', params=[CONCATENATED, NO_TEST, NO_VALIDATION])
-def model(request, shapes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('model')
-    config = write_config(folder / 'config.py', request.param)
-    checkpoint = save_checkpoint(build_model(config), folder / 'untrained.pth')
-    return config, checkpoint
 
 
 @pytest.fixture
-def options(shapes, tmp_path):
-    return ('--device', 'cpu', '--cfg-options', f'data_root={shapes}')
+def model(tmp_path):
+    """A function that adds lines to a small config; returns the config and a
+    checkpoint."""
+
+    def make(more):
+        config = tmp_path / 'config.py'
+        config.write_text(
+            f'_base_ = {str(SHAPES_CONFIG)!r}\n'
+            'model = dict(\n'
+            '    backbone=dict(base_channels=8),\n'
+            '    neck=dict(in_channels=[8, 16, 32, 64]),\n'
+            '    test_cfg=dict(score_thr=0.0, max_per_img=5),\n'
+            ')\n' + more
+        )
+        model = build_model(config)
+        return config, save_checkpoint(model, tmp_path / 'untrained.pth')
+
+    return make
+
+
+@pytest.fixture
+def options(shapes):
+    return ('--cfg-options', f'data_root={shapes}')
+
+
+@pytest.mark.parametrize('more', [CONCATENATED, NO_TEST, NO_VALIDATION])
+def test_there_is_one_data_set_with_its_metric(more, model):
+    config = load_config(model(more)[0], {})
+    ensure_test_set(config)
+    ensure_validation_set(config)
+    for name in ('test', 'val'):
+        dataset = config[f'{name}_dataloader'].dataset
+        assert dataset.type == 'CheckedCocoDataset'
+        assert config[f'{name}_evaluator'].ann_file.endswith('val2017.json')
 
 
 def test_predicts(model, shapes, options, tmp_path):
     image = val_images(shapes)[0]
-    out = ('--out-dir', tmp_path)
-    run_command(predict, *model, image, *out, *options)
+    where = ('--out-dir', tmp_path)
+    run_command(predict, *model(CONCATENATED), image, *where, *options)
     detected = json.loads((tmp_path / 'coco.json').read_text())
     assert len(detected['annotations']) == 5
 
 
-def test_draws_gate_maps(model, shapes, options, tmp_path):
-    image = val_images(shapes)[0]
-    run_command(gate_maps, *model, image, '--out-dir', tmp_path, *options)
-    assert is_picture(tmp_path / f'{image.stem}.png')
-
-
 def test_compares(model, options, tmp_path):
-    number = ('--number', 1, '--out-dir', tmp_path)
-    run_command(compare, *model, *model, *number, *options)
+    one = model(NO_VALIDATION)
+    where = ('--number', 1, '--out-dir', tmp_path)
+    run_command(compare, *one, *one, *where, *options)
     assert len(list(tmp_path.glob('*.png'))) == 1
 
 
 def test_measures_mask_errors(model, options, capsys):
-    run_command(mask_errors, *model, *options)
-    rows = capsys.readouterr().out.splitlines()
-    assert rows[-1].startswith('both true')
+    workers = 'val_dataloader.persistent_workers=False'
+    options = (*options, 'val_dataloader.num_workers=0', workers)
+    run_command(mask_errors, *model(NO_TEST), *options)
+    assert capsys.readouterr().out.splitlines()[-1].startswith('both true')
 
 
 def test_exports(model, options, tmp_path, monkeypatch):
@@ -96,24 +100,24 @@ def test_exports(model, options, tmp_path, monkeypatch):
 
     monkeypatch.setattr(export, 'export', reached)
     monkeypatch.setattr(export, 'require', lambda missing: None)
-    sentence = complaint(export, *model, tmp_path / 'a.onnx', *options[2:])
-    assert sentence.endswith('would be written now')
+    arguments = (*model(NO_TEST), tmp_path / 'a.onnx', *options)
+    assert complaint(export, *arguments).endswith('be written now')
 
 
-@pytest.mark.parametrize('tool', [predict, gate_maps, mask_errors])
-def test_neither_set_is_said(tool, shapes, tmp_path):
-    config = write_config(tmp_path / 'config.py', NEITHER)
-    checkpoint = save_checkpoint(build_model(config), tmp_path / 'a.pth')
-    images = [] if tool is mask_errors else [val_images(shapes)[0]]
-    sentence = complaint(tool, config, checkpoint, *images)
+def test_neither_set_is_said(model, shapes):
+    neither = model(NO_TEST + NO_VALIDATION)
+    sentence = complaint(predict, *neither, val_images(shapes)[0])
     assert 'neither test_dataloader nor val_dataloader' in sentence
 
 
-def test_mask_errors_need_a_metric_of_the_same_images(model, options):
-    config, _ = model
-    other = 'test_evaluator.ann_file=other.json'
-    sentence = complaint(mask_errors, *model, *options, other)
-    assert 'test_evaluator.ann_file=other.json must be' in sentence
-    boxes = 'test_evaluator.metric=bbox'
-    sentence = complaint(mask_errors, *model, *options, boxes)
-    assert "test_evaluator has no metric='segm'" in sentence
+def test_mask_errors_need_a_metric_of_masks_of_the_same_images(shapes):
+    config = load_config(SHAPES_CONFIG, dict(data_root=str(shapes)))
+    file = config.test_evaluator.ann_file
+    for own, metric, words in (
+        ('other.json', ['bbox', 'segm'], f'ann_file={file} must be the file'),
+        (file, ['bbox'], "test_evaluator has no metric='segm'"),
+    ):
+        config.test_evaluator.metric = metric
+        dataset = SimpleNamespace(ann_file=own, metainfo={})
+        with pytest.raises(InputError, match=words):
+            mask_errors.build_metric(config, dataset)
