@@ -33,6 +33,7 @@ from dataset_check.annotations import check_json, read
 from dataset_check.contents import check_learnt, identities
 from dataset_check.faults import Fault, count, report
 from dataset_check.images import check_record
+from dataset_check.pipeline import check_pipeline
 from dataset_check.split import Record, Split
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, METRICS, MODELS
@@ -259,6 +260,10 @@ def main() -> None:
         print(f'\nwrote all faults to {args.out}')
     if errors:
         sys.exit(f'check_dataset.py: {errors} errors, see above')
+    loader = config.get('train_dataloader')
+    if loader and is_a(MODELS, config.model.get('mask_head') or {}, SPRHead):
+        with one_sentence():
+            check_pipeline(loader.dataset)
 
 
 if __name__ == '__main__':

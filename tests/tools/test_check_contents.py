@@ -4,7 +4,7 @@ import check_dataset
 import pytest
 from support.coco_files import evaluated, faults_in, write
 from support.helpers import SHAPES_CONFIG
-from support.in_process import run_command
+from support.in_process import complaint, run_command
 
 TRAIN, VAL = 'train', 'val and test'
 
@@ -78,3 +78,25 @@ def test_images_of_the_training_set_are_named(shapes, capsys):
     run_command(check_dataset, SHAPES_CONFIG, '--cfg-options', *options)
     printed = capsys.readouterr().out
     assert 'warning: image of the training set (12)' in printed
+
+
+@pytest.mark.parametrize('step', ['Mosaic', 'MixUp'])
+def test_a_step_that_leaves_masks_behind_is_named(step, shapes, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(SHAPES_CONFIG)!r}\n'
+        'steps = _base_.train_dataloader.dataset.pipeline\n'
+        'inner = dict(_base_.train_dataloader.dataset, pipeline=steps[:3])\n'
+        f'step = dict(type={step!r}, img_scale=(96, 96))\n'
+        'train_dataloader = dict(\n'
+        '    dataset=dict(\n'
+        '        _delete_=True,\n'
+        "        type='MultiImageMixDataset',\n"
+        '        dataset=inner,\n'
+        '        pipeline=[step, steps[-1]],\n'
+        '    )\n'
+        ')\n'
+    )
+    options = ('--cfg-options', f'data_root={shapes}')
+    sentence = complaint(check_dataset, config, *options)
+    assert 'boxes without' in sentence and 'masks' in sentence
