@@ -113,8 +113,8 @@ def split_of(config: Config, name: str, dataset: dict) -> Split:
         )
     try:
         built = DATASETS.build(dict(dataset, lazy_init=True))
-    except KeyError as error:  # a step of the pipeline
-        reason = ' '.join(str(error.args[0]).split())
+    except Exception as error:  # of any type, from a step of the pipeline
+        reason = ' '.join(str((error.args or [error])[0]).split())
         raise InputError(f'the {name} data set: {reason}') from error
     check_metainfo(built.ann_file, built.metainfo)
     masks = any(step.get('with_mask') for step in dataset.get('pipeline', []))

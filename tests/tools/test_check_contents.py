@@ -1,5 +1,7 @@
 """What a JSON leaves to learn and to measure, and what it counts twice."""
 
+import re
+
 import check_dataset
 import pytest
 from support.coco_files import evaluated, faults_in, write
@@ -99,4 +101,14 @@ def test_a_step_that_leaves_masks_behind_is_named(step, shapes, tmp_path):
     )
     options = ('--cfg-options', f'data_root={shapes}')
     sentence = complaint(check_dataset, config, *options)
-    assert 'boxes without' in sentence and 'masks' in sentence
+    assert re.search('leave masks behind|without the masks', sentence)
+
+
+def test_a_step_that_moves_boxes_only_is_named(shapes):
+    step = 'train_dataloader.dataset.pipeline.3'
+    shift = [f'{step}.type=RandomShift', f'{step}.max_shift_px=60']
+    options = (f'data_root={shapes}', *shift, f'{step}.prob=1')
+    sentence = complaint(
+        check_dataset, SHAPES_CONFIG, '--cfg-options', *options
+    )
+    assert 'masks are not in their boxes' in sentence

@@ -22,6 +22,12 @@ OUTPUTS = ('image_index', 'boxes', 'scores', 'labels', 'masks')
 METADATA = 'sprnet'  # key of the JSON text in the file's metadata
 
 
+def type_name(step: dict) -> str:
+    """The name of a step's type; pure Python configs hold the type itself."""
+    kind = step['type']
+    return getattr(kind, '__name__', kind).split('.')[-1]
+
+
 def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
     """Collect what a user of the graph has to know.
 
@@ -37,10 +43,7 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
             aspect ratio kept, or the numbers of class names and of classes
             differ.
     """
-    steps = {
-        step['type'].split('.')[-1]: step
-        for step in get_test_pipeline_cfg(config)
-    }
+    steps = {type_name(s): s for s in get_test_pipeline_cfg(config)}
     between = [n for n in steps if not n.startswith(('Load', 'Pack'))]
     if between != ['Resize'] or not steps['Resize'].get('keep_ratio'):
         raise InputError(
