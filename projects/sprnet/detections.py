@@ -87,7 +87,7 @@ def candidates(
         )
         pixels = [p.pixels for p in watched if p.pixels is not None]
         if sum(map(len, pixels)) != len(per_image):
-            raise ValueError(
+            raise InputError(
                 f'{type(head).__name__} does not select its candidates from '
                 'the priors of each level, so the pixels behind them are '
                 'unknown; use an encoder that reads boxes, such as BoxGrid'
