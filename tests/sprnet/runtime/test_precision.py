@@ -1,4 +1,4 @@
-"""Options that make a run faster: bfloat16, channels-last, compiling."""
+"""Options that make a run faster: half precision, channels-last, compiling."""
 
 import copy
 from types import SimpleNamespace
@@ -7,8 +7,17 @@ import pytest
 import torch
 from mmdet.registry import HOOKS, OPTIM_WRAPPERS
 from mmdet.structures.bbox import bbox_overlaps
-from support.helpers import BOX_CONFIG, SHAPES_CONFIG, build_model, sample
+from support.amp import amp_on_cpu
+from support.helpers import (
+    BOX_CONFIG,
+    SHAPES_CONFIG,
+    build_model,
+    lively,
+    sample,
+)
 from torch import nn
+
+HALF = [torch.bfloat16, torch.float16]
 
 
 @pytest.fixture(params=[SHAPES_CONFIG, BOX_CONFIG], ids=['pixels', 'boxes'])
@@ -33,11 +42,19 @@ def masks_and_boxes(model):
     return instances.masks, instances.bboxes
 
 
-def test_training_in_bfloat16(config):
+@pytest.mark.parametrize(
+    'wrapper, dtype',
+    [
+        ('BFloat16OptimWrapper', torch.bfloat16),
+        ('AmpOptimWrapper', torch.float16),
+    ],
+)
+def test_training_in_half_precision(wrapper, dtype, config, monkeypatch):
+    amp_on_cpu(monkeypatch)
     model = build_model(config)
     wrapper = OPTIM_WRAPPERS.build(
         dict(
-            type='BFloat16OptimWrapper',
+            type=wrapper,
             optimizer=torch.optim.SGD(model.parameters(), lr=1e-3),
         )
     )
@@ -54,7 +71,7 @@ def test_training_in_bfloat16(config):
     before = copy.deepcopy(model.state_dict())
     torch.manual_seed(1)
     mixed = model.train_step(batch(), wrapper)
-    assert set(seen) == {torch.bfloat16}
+    assert set(seen) == {dtype}
     for name, loss in plain.items():
         assert mixed[name].item() == pytest.approx(loss.item(), rel=0.05)
     changed = [
@@ -66,15 +83,36 @@ def test_training_in_bfloat16(config):
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_testing_in_bfloat16_changes_little(config):
+@pytest.mark.parametrize('dtype', HALF)
+def test_testing_in_half_precision_changes_little(config, dtype):
     model = untrained(config)
     masks, boxes = masks_and_boxes(model)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', dtype):
         rough, moved = masks_and_boxes(model)
     assert len(masks) == len(rough) == 100
     assert rough.dtype == torch.bool
     overlaps = bbox_overlaps(moved.float(), boxes).amax(dim=1)
     assert overlaps.median() > 0.8
+
+
+@pytest.mark.parametrize('dtype', HALF)
+def test_detections_keep_their_masks_in_half_precision(config, dtype):
+    model = lively(untrained(config))
+    samples = [sample([], [])]
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        detections = [model.predict(images, samples)[0].pred_instances]
+
+        def maps():
+            feats = model.extract_feat(images)
+            return model.mask_head.predict_maps(feats, samples, detections)[0]
+
+        plain = maps()
+        with torch.autocast('cpu', dtype):
+            half = maps()
+    assert 0.1 < (plain > 0.5).float().mean() < 0.9
+    assert ((plain > 0.5) != (half > 0.5)).float().mean() < 0.03
 
 
 def test_channels_last_changes_only_the_memory_format(config):
@@ -103,3 +141,14 @@ def test_the_mask_head_compiles(config):
     head.forward = torch.compile(head.forward, backend='eager')
     again, same = masks_and_boxes(model)
     assert torch.equal(again, masks) and torch.equal(same, boxes)
+
+
+def test_the_mask_loss_compiles():
+    model = build_model(SHAPES_CONFIG)
+    data = model.data_preprocessor(batch(), True)
+    feats = model.extract_feat(data['inputs'])
+    head, losses = model.mask_head, []
+    compiled = torch.compile(head.loss, backend='eager')
+    for loss in (head.loss, compiled):
+        losses.append(loss(feats, data['data_samples'])['loss_mask'])
+    assert torch.equal(*losses) and losses[0] > 0
