@@ -84,7 +84,8 @@ class GradientFlowHook(Hook):
     In an FPN, gradients from P3 reach C4 as well as C3; gates should hold
     them back (Figure 3). The hook measures in the training step itself, with
     the first rank's batch and the sum of losses, and does not change the step
-    by a bit. It leaves out maps of frozen layers.
+    by a bit. It leaves out maps of frozen layers. With ``compile=True`` the
+    measured iterations run uncompiled.
 
     The norms appear in the log (with ``log_processor.num_digits`` decimals)
     and in the visualizer's backends as ``gradient/P3-C4``, and as curves in
@@ -119,6 +120,8 @@ class GradientFlowHook(Hook):
             raise InputError(
                 f'GradientFlowHook: {type(model).__name__} has no neck'
             )
+        # Compiled code ignores hooks that are added after its first call.
+        torch.compiler.set_stance('force_eager')
         self.handles = [
             model.neck.register_forward_pre_hook(self._keep_inputs),
             model.neck.register_forward_hook(self._keep_outputs),
@@ -166,6 +169,7 @@ class GradientFlowHook(Hook):
 
     def after_train_iter(self, *args, **kwargs) -> None:
         """Stop watching and free the maps."""
+        torch.compiler.set_stance('default')
         for handle in self.handles:
             handle.remove()
         self.handles = []

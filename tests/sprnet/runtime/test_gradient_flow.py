@@ -11,6 +11,8 @@ import torch
 from mmdet.models.necks import FPN
 from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
 from torch import nn
@@ -168,6 +170,39 @@ def test_in_a_runner_it_logs_draws_and_changes_no_bit(shapes, tmp_path):
     (log,) = Path(watched.work_dir).glob('*/*.log')
     assert 'gradient/P3-C4: ' in log.read_text()
     assert (tmp_path / 'watched' / 'gradient_flow.png').stat().st_size > 9999
+
+
+class Compiled(BaseModel):
+    """A detector with one backbone map and one level."""
+
+    with_neck = True
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.neck = OneLevel(nn.Conv2d(4, 4, 1))
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        (level,) = self.neck((self.backbone(inputs),))
+        return dict(loss=level.square().mean())
+
+
+class OneLevel(nn.Sequential):
+    def forward(self, maps):
+        return (super().forward(maps[0]),)
+
+
+def test_measures_a_compiled_step():
+    """Hooks that come after the first step do not reach compiled code."""
+    model, hook = Compiled(), GradientFlowHook(interval=2)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    train_step = torch.compile(model.train_step, backend='eager')
+    runner = SimpleNamespace(model=model, message_hub=MessageHub('compiled'))
+    for runner.iter in range(4):
+        hook.before_train_iter(runner, 0)
+        train_step(dict(inputs=torch.randn(2, 3, 16, 16)), wrapper)
+        hook.after_train_iter(runner, 0)
+    assert len(logged_curves(runner)[1, 1]) == 2
 
 
 def test_draws_detectors_of_different_levels(tmp_path):
