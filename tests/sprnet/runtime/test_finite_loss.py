@@ -48,6 +48,15 @@ def test_stops_before_the_step_and_names_losses_and_images(fault, tmp_path):
     assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
 
 
+def test_stops_a_compiled_step(tmp_path):
+    runner = toy_runner(tmp_path, Broken)
+    runner.model.fault = fault = list(LOSSES)[-1]
+    runner.cfg.compile = dict(backend='eager')
+    with pytest.raises(FloatingPointError, match=f'^iteration 3: {fault}'):
+        runner.train()
+    assert runner.model.weight.item() == last_weights(tmp_path) != 0
+
+
 def test_stops_watching_after_training(tmp_path):
     runner = toy_runner(tmp_path)
     runner.train()
