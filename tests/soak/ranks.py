@@ -12,6 +12,7 @@ import mmengine
 import psutil
 import pytest
 import torch
+from soak.conftest import last_weights
 from support.commands import (
     coco_figures,
     command,
@@ -27,6 +28,7 @@ from projects.sprnet import spr_head
 
 STEP = ROOT / 'tests' / 'support' / 'rank_step.py'
 PORT = '29621'
+TIMEOUT = 5  # seconds
 
 two_and_four = pytest.mark.parametrize('ranks', [2, 4])
 
@@ -83,19 +85,22 @@ def test_a_step_on_images_of_different_sizes_one_without_objects(
 
 @pytest.fixture
 def launch(shapes, tmp_path):
-    """Start one node of a training that does not end by itself.
+    """Start or resume one node of a training that does not end by itself.
 
     Its output goes to output<node>. Processes that are left are killed after
     the test.
     """
-    options = small(
-        shapes,
-        'train_cfg.max_epochs=999',
-        'default_hooks.checkpoint.max_keep_ckpts=1',
-    )
 
-    def start(ranks: int, node: int = 0, nodes: int = 1) -> psutil.Popen:
-        where = ('--work-dir', 'run')
+    def start(
+        ranks: int, *more: str, folder='run', node: int = 0, nodes: int = 1
+    ) -> psutil.Popen:
+        options = small(
+            shapes,
+            'train_cfg.max_epochs=999',
+            'default_hooks.checkpoint.max_keep_ckpts=1',
+            *more,
+        )
+        where = ('--resume', '--work-dir', folder)
         train = command(
             'dist_train.sh', SHAPES_CONFIG, ranks, *where, *options
         )
@@ -105,6 +110,7 @@ def launch(shapes, tmp_path):
                 cwd=tmp_path,
                 env=environment(
                     PORT=PORT,
+                    MASTER_ADDR='127.0.0.1',
                     NNODES=str(nodes),
                     NODE_RANK=str(node),
                     SOAK=str(tmp_path),
@@ -139,15 +145,17 @@ def seconds_to_end(launcher: psutil.Popen, others: list) -> float:
     return seconds
 
 
+def ranks_of(launcher: psutil.Popen) -> dict[int, psutil.Process]:
+    """The processes of a launcher, by rank."""
+    return {int(p.environ()['RANK']): p for p in launcher.children()}
+
+
 @two_and_four
 @pytest.mark.parametrize('victim', ['first', 'last'])
 def test_a_rank_dies(ranks, victim, launch, tmp_path, record_property):
     launcher = launch(ranks)
     wait_for_training(tmp_path / 'output0')
-    workers = {
-        int(process.environ()['RANK']): process
-        for process in launcher.children()
-    }
+    workers = ranks_of(launcher)
     assert len(workers) == ranks
     others = launcher.children(recursive=True)
     workers[0 if victim == 'first' else ranks - 1].kill()
@@ -163,9 +171,60 @@ def test_a_rank_dies(ranks, victim, launch, tmp_path, record_property):
     )
 
 
+def test_a_rank_hangs(launch, tmp_path, record_property):
+    launcher = launch(2, f'env_cfg.dist_cfg.timeout={TIMEOUT}')
+    wait_for_training(tmp_path / 'output0')
+    others = launcher.children(recursive=True)
+    ranks_of(launcher)[1].suspend()
+    seconds = seconds_to_end(launcher, others)
+    output = (tmp_path / 'output0').read_text()
+    assert re.search('(?i)timed out', output), output
+    record_property(
+        f'a rank hangs, with a timeout of {TIMEOUT} s',
+        (1, f'all ended in {seconds:.0f} s, with the timeout'),
+    )
+
+
+def test_the_launcher_dies(launch, tmp_path, record_property):
+    launcher = launch(2)
+    wait_for_training(tmp_path / 'output0')
+    others = launcher.children(recursive=True)
+    launcher.kill()
+    seconds = seconds_to_end(launcher, others)
+    record_property(
+        'the launcher of 2 ranks is killed',
+        (1, f'its ranks and their workers ended in {seconds:.0f} s'),
+    )
+
+
+def test_sigterm_saves_within_an_epoch(launch, tmp_path, record_property):
+    """The launcher hands the signal to its ranks."""
+    options = (
+        'train_cfg.max_epochs=3',
+        'train_dataloader.batch_size=1',
+        'randomness.seed=1',
+        'default_hooks.preemption.interval=2',
+    )
+    assert launch(2, *options, folder='unbroken').wait() == 0
+    launcher = launch(2, *options)
+    wait_for_training(tmp_path / 'output0')
+    others = launcher.children(recursive=True)
+    launcher.terminate()
+    seconds = seconds_to_end(launcher, others)
+    folder = tmp_path / 'run'
+    assert 'interrupted.pth' in (folder / 'last_checkpoint').read_text()
+    assert launch(2, *options).wait() == 0
+    resumed, unbroken = map(last_weights, (folder, tmp_path / 'unbroken'))
+    assert same_weights(resumed, unbroken)
+    record_property(
+        'SIGTERM within an epoch of 2 ranks, resumed',
+        (1, f'nothing: saved in {seconds:.0f} s, the same weights'),
+    )
+
+
 @pytest.mark.parametrize('victim', [0, 1])
 def test_a_node_dies(victim, launch, tmp_path, record_property):
-    nodes = [launch(1, node, nodes=2) for node in range(2)]
+    nodes = [launch(1, node=node, nodes=2) for node in range(2)]
     wait_for_training(tmp_path / 'output0')
     survivor = 1 - victim
     others = nodes[survivor].children(recursive=True)

@@ -107,7 +107,7 @@ def test_test_draws_and_two_ranks_give_the_figures_of_one(
     assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 5
 
     distributed = command('dist_test.sh', *tested, 2, *options)
-    two = run(distributed, tmp_path, PORT='29611')
+    two = run(distributed, tmp_path)
     assert two.returncode == 0, two.stderr
     assert coco_figures(two) == figures
 
@@ -131,7 +131,12 @@ def test_two_nodes_of_one_rank_each(shapes, tmp_path):
         subprocess.Popen(
             train,
             cwd=tmp_path,
-            env=environment(PORT='29612', NNODES='2', NODE_RANK=str(rank)),
+            env=environment(
+                MASTER_ADDR='127.0.0.1',
+                PORT='29612',
+                NNODES='2',
+                NODE_RANK=str(rank),
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
