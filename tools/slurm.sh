@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Start the ranks of a tool under Slurm:
 #   tools/slurm.sh PARTITION JOB_NAME SCRIPT ARGUMENTS...
-# Environment: GPUS, GPUS_PER_NODE, CPUS_PER_TASK, SRUN_ARGS, PYTHON.
+# Environment: GPUS, GPUS_PER_NODE, CPUS_PER_TASK, SRUN_ARGS, PYTHON,
+# MASTER_PORT.
 set -eu
 partition=$1 job=$2 script=$3
 shift 3

@@ -184,6 +184,7 @@ def test_recipe_agrees_with_the_name(config):
     assert cfg.default_hooks.checkpoint.type == 'WholeCheckpointHook'
     hooks = {hook.type for hook in cfg.default_hooks.values()}
     assert hooks >= {'NumClassCheckHook', 'EpochSeedHook', 'FiniteLossHook'}
+    assert cfg.env_cfg.dist_cfg == dict(backend='nccl', timeout=600)
     assert cfg.tta_model.type == 'MaskTTAModel'
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         assert loader.dataset.type == 'CheckedCocoDataset'

@@ -38,10 +38,11 @@ class PreemptionHook(Hook):
     """On SIGTERM, save a checkpoint after the iteration and end.
 
     Slurm and other schedulers send SIGTERM some time before they kill a job.
-    ``interrupted.pth`` in the work directory continues an epoch at its next
-    batch, with the random numbers that would have followed. So the resumed
-    run ends with the weights of an uninterrupted one. A batch job of Slurm
-    is put back into the queue. A second SIGTERM ends the process at once.
+    An evaluation is finished first. ``interrupted.pth`` in the work directory
+    continues an epoch at its next batch, with the random numbers that would
+    have followed. So the resumed run ends with the weights of an
+    uninterrupted one. A batch job of Slurm is put back into the queue. A
+    second SIGTERM ends the process at once.
 
     Args:
         interval (int): Iterations after which several ranks ask each other
