@@ -8,6 +8,8 @@ from mmdet.models.utils import select_single_mlvl
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .runtime.errors import InputError
+
 
 class WatchedPriors:
     """A level's priors, which record the pixels of those that a head selects.
