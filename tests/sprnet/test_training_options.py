@@ -17,6 +17,8 @@ from support.helpers import (
 )
 from torch import nn
 
+from projects.sprnet.gfpn import GATE_FUNCTIONS
+
 SIZE = (64, 96)
 OBJECTS = [sample([[8, 8, 40, 40], [30, 4, 90, 60]], [0, 1], SIZE)]
 NOTHING = [sample([], [], SIZE)]
@@ -91,6 +93,17 @@ def test_losses_are_computed_in_float32(config, dtype):
     for name, logits in seen.items():
         logits = logits[0] if isinstance(logits, tuple) else logits
         assert logits.dtype == torch.float32, name
+
+
+@pytest.mark.parametrize('gate', GATE_FUNCTIONS)
+def test_gates_in_float16(gate):
+    model = build_model(**{'neck.gate': gate})
+    loss, _ = step(model)
+    with torch.autocast('cpu', torch.float16):
+        half, gradients = step(model)
+    assert half.item() == pytest.approx(loss.item(), rel=0.01)
+    for name, gradient in gradients.items():
+        assert gradient.isfinite().all(), name
 
 
 @every_model
