@@ -53,6 +53,7 @@ from common.cli import (
 )
 
 import torch
+from mmengine.device import get_device
 from speed.machine import machine
 from speed.parts import Parts
 from speed.report import chart, page
@@ -136,9 +137,7 @@ def write(results: dict, folder: Path) -> None:
 def main() -> None:
     args = parse_args()
     warnings.simplefilter('ignore')
-    device = torch.device(
-        args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
-    )
+    device = torch.device(args.device or get_device())
     main_paths = {name: DEFAULT[name] for name in MAIN}
     own = {Path(path).stem: path for path in args.models}
     peers = {} if args.quick or own else DEFAULT

@@ -5,6 +5,7 @@ the edges of their boxes, always needs dense images, and pastes masks one by
 one on a CPU and over the whole image on a GPU.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -12,8 +13,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PIXELS_AT_ONCE = 2**24  # bounds the memory of windows
-ON_CPU_AT_ONCE = 2**20  # keeps them in a CPU's caches
+
+class Budget(NamedTuple):
+    """Numbers of pixels that are computed together."""
+
+    at_once: int
+    padding: int  # that costs less than a further group
+
+
+ON_CPU = Budget(2**20, 2**16)  # stays in the caches
+ON_GPU = Budget(2**24, 2**22)  # few launches, bounded memory
 
 
 class Windows(NamedTuple):
@@ -70,29 +79,41 @@ def _size(group: Sequence[int], spans: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _groups(
-    spans: Sequence[Sequence[int]], cells: int, at_once: int
+    spans: Sequence[Sequence[int]], cells: int, budget: Budget
 ) -> Iterator[list[int]]:
-    """Group the indices of boxes of similar height and width.
+    """Group the indices of boxes, each padded to the largest of its group.
 
-    A group is computed together, padded to its largest box, and has about
-    ``at_once`` pixels at most. Boxes without pixels are in no group.
+    Boxes without pixels are in no group.
 
     Args:
         spans: First row, end of the rows, first column and end of the columns
             of each box.
         cells: Side of the masks.
-        at_once: Number of pixels.
+        budget: Limits of the groups.
     """
     similar: dict[tuple[int, int], list[int]] = {}
     for index in range(len(spans)):
         height, width = _size([index], spans)
         if height and width:
-            # Sizes within a factor of 4: few groups, little padding.
+            # Sizes within a factor of 4
             key = height.bit_length() // 2, width.bit_length() // 2
             similar.setdefault(key, []).append(index)
-    for group in similar.values():
+
+    def area(group: list[int]) -> int:
+        """Pixels of a group, with its padding."""
+        return len(group) * math.prod(_size(group, spans))
+
+    merged: list[list[int]] = []
+    for group in sorted(similar.values(), key=area):
+        if merged and area(merged[-1] + group) <= (
+            area(merged[-1]) + area(group) + budget.padding
+        ):
+            merged[-1] += group
+        else:
+            merged.append(group)
+    for group in merged:
         rows, columns = (max(cells, side) for side in _size(group, spans))
-        count = max(at_once // (rows * columns), 1)
+        count = max(budget.at_once // (rows * columns), 1)
         for first in range(0, len(group), count):
             yield group[first : first + count]
 
@@ -122,13 +143,13 @@ def mask_windows(
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
     cells, device = probabilities.shape[-1], boxes.device
-    at_once = ON_CPU_AT_ONCE if device.type == 'cpu' else PIXELS_AT_ONCE
+    budget = ON_CPU if device.type == 'cpu' else ON_GPU
     x1, y1, x2, y2 = boxes.to(probabilities.dtype).unbind(1)
     ys, xs = torch.stack([y1, y2], dim=1), torch.stack([x1, x2], dim=1)
     y_span, x_span = _span(ys, height), _span(xs, width)
     # The only wait of a GPU: sizes decide what is computed together.
     spans = torch.cat([y_span, x_span], dim=1).tolist()
-    groups = list(_groups(spans, cells, at_once))
+    groups = list(_groups(spans, cells, budget))
     order = torch.tensor(list(chain(*groups)), dtype=torch.long, device=device)
     for group, chosen in zip(groups, order.split([len(g) for g in groups])):
         rows, columns = _size(group, spans)
@@ -140,7 +161,7 @@ def mask_windows(
         )
         across = _weights(xs[chosen], x_span[chosen], left, columns, cells)
         across = across.transpose(1, 2)
-        step = max(at_once // (rows * len(group)), 1)
+        step = max(budget.at_once // (rows * len(group)), 1)
         for first in range(0, columns, step):
             yield Windows(
                 group,

@@ -26,6 +26,7 @@ from projects.sprnet.boxes import (
     levels_by_size,
 )
 from projects.sprnet.pasting import paste_masks
+from projects.sprnet.pixels import best_pixels
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = [(15, 17), (8, 9), (4, 5), (2, 3), (1, 2)]  # of 120 x 136 pixels
@@ -173,9 +174,9 @@ def test_a_vector_is_made_of_its_own_grid_alone(num_convs):
     options = dict(grid_size=3, num_convs=num_convs, conv_channels=8)
     encoder, feats = box_grid(**options), pyramid(SIZES)
     indices = torch.zeros(len(BOXES), dtype=torch.long)
-    codes, owners = encoder.distinct(feats, indices, indices, BOXES)
+    codes, owners = encoder.distinct(feats, indices, None, BOXES)
     assert codes.shape == (len(BOXES), encoder.out_channels)
-    assert owners.tolist() == list(range(len(BOXES)))
+    assert owners is None
     for box, code in zip(BOXES, codes):
         x = encoder.read(feats, indices[:1], box[None])
         for layer in encoder.convs:
@@ -263,7 +264,7 @@ def test_every_object_trains_in_boxes_near_its_own():
     sampler = JitteredBoxSampler(copies=3)
     pixels, instances, frames = sampler(anchors, boxes)
     assert instances.tolist() == [0, 1] * 3
-    assert pixels.tolist() == [1, 0] * 3
+    assert pixels is None
     assert len(frames.unique(dim=0)) == 6
     shifts = frames - boxes[instances]
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)[instances]
@@ -280,7 +281,7 @@ def test_no_more_than_max_boxes_chosen_at_random():
     assert all(len(c) == 30 for c in chosen)
     assert set(chosen[0].tolist()) != set(chosen[1].tolist())
     none = sampler(anchors, boxes[:0])
-    assert [len(field) for field in none] == [0, 0, 0]
+    assert len(none.instances) == len(none.boxes) == 0
 
 
 @pytest.fixture
@@ -358,6 +359,17 @@ def test_masks_are_read_at_the_boxes_and_put_into_the_frames(head):
     for mask, (x1, y1, x2, y2) in zip(outside, boxes[[0, 0, 1]].int()):
         mask[y1:y2, x1:x2] = False
     assert outside.any()  # a mask may pass its box, within its frame
+
+
+def test_an_encoder_of_pixels_reads_the_best_pixels_of_the_boxes():
+    sampler = dict(_delete_=True, type='JitteredBoxSampler')
+    options = {'mask_head.sampler': sampler}
+    head = build_model(**options).mask_head
+    gt = sample(OBJECTS, [0, 3, 5]).gt_instances
+    feats = [torch.zeros(1, 64, *size) for size in FEATS]
+    chosen = head.positives(gt, META, feats)
+    best, _ = best_pixels(head.anchors(feats, META), chosen.boxes)
+    assert chosen.pixels.tolist() == best.tolist()
 
 
 def test_objects_without_a_mask_train_none(head):

@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from projects.sprnet.pasting import ON_CPU_AT_ONCE
+from projects.sprnet.pasting import ON_CPU
 from projects.sprnet.rle import COPIED_AT_ONCE, rle_masks
 
 READING = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)
@@ -196,7 +196,7 @@ def test_run_lengths_never_stand_in_an_image():
     arrays = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(rles) == 100
-    assert max(made.sizes) <= COPIED_AT_ONCE + ON_CPU_AT_ONCE
+    assert max(made.sizes) <= COPIED_AT_ONCE + ON_CPU.at_once
     assert made.peak + arrays < 100 * 2**20
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from projects.sprnet import pasting
 from projects.sprnet.pasting import paste_masks
 
 BOXES = torch.tensor(
@@ -47,7 +48,8 @@ def pasted_by_loops(grid, box, height, width, threshold):
 @pytest.mark.parametrize('threshold', [0.3, 0.5])
 @pytest.mark.parametrize('at_once', [1, 100, 3000, 2**20])
 def test_pasting_against_loops(monkeypatch, threshold, at_once):
-    monkeypatch.setattr('projects.sprnet.pasting.ON_CPU_AT_ONCE', at_once)
+    budget = pasting.Budget(at_once, padding=at_once)
+    monkeypatch.setattr(pasting, 'ON_CPU', budget)
     torch.manual_seed(0)
     grids = torch.rand(len(BOXES), 8, 8, dtype=torch.float64)
     boxes = BOXES.double()

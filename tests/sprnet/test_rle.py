@@ -6,7 +6,8 @@ import torch
 from pycocotools import mask as coco_mask
 from support.helpers import NAN
 
-from projects.sprnet.pasting import ON_CPU_AT_ONCE, paste_masks
+from projects.sprnet import pasting
+from projects.sprnet.pasting import paste_masks
 from projects.sprnet.rle import rle_masks
 
 BOXES = {
@@ -35,7 +36,7 @@ def encoded(masks):
     ]
 
 
-@pytest.mark.parametrize('at_once', [ON_CPU_AT_ONCE, 100])
+@pytest.mark.parametrize('at_once', [2**20, 100])
 @pytest.mark.parametrize(
     'height,width', [(40, 57), (57, 40), (1, 30), (30, 1), (1, 1)]
 )
@@ -43,7 +44,7 @@ def encoded(masks):
 def test_equals_the_encoding_of_the_dense_masks(
     monkeypatch, at_once, height, width, maps
 ):
-    monkeypatch.setattr('projects.sprnet.pasting.ON_CPU_AT_ONCE', at_once)
+    monkeypatch.setattr(pasting, 'ON_CPU', pasting.Budget(at_once, at_once))
     monkeypatch.setattr('projects.sprnet.rle.COPIED_AT_ONCE', 10 * at_once)
     torch.manual_seed(0)
     size = torch.tensor([width, height, width, height])

@@ -7,16 +7,16 @@ Within the block ``device='sim'`` exists. Its tensors hold their values on the
 CPU. As on a GPU, an operator refuses tensors of two devices, and NumPy cannot
 read a tensor. ``waits`` grows by each operation for which the CPU would wait
 until the GPU has done all its work: a copy from or to the CPU, and whatever
-has a result that depends on values, such as ``nonzero``. It shows neither speed
-nor the kernels of a real device.
+has a result that depends on values, such as ``nonzero``. It shows neither the
+speed nor the kernels of a real device.
 """
 
+import linecache
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
-from typing import Any, NamedTuple, Union
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import mmcv.ops  # noqa: F401  makes its modules
@@ -25,14 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
-NAME = 'sim'
-SUPPORTED = hasattr(
-    backend_registration, '_setup_privateuseone_for_python_backend'
-)
+NAME = 'lazy'
 # Operators that read values to know the size of their result, or to return
 # numbers
 READING = {
@@ -106,7 +101,7 @@ class _Operators(TorchDispatchMode):
         kwargs = kwargs or {}
         name = function._schema.name
         device = kwargs.get('device')
-        given = [x for x in tree_leaves((args, kwargs)) if _is_tensor(x)]
+        given = list(_tensors((args, kwargs)))
         here = [x for x in given if isinstance(x, Simulated)]
         if here:
             _refuse_two_devices(function, name, args, given)
@@ -122,7 +117,7 @@ class _Operators(TorchDispatchMode):
         stays = here if device is None else _is_simulated(device)
         if name == 'aten::copy_':
             return args[0]
-        return tree_map_only(Tensor, Simulated, out) if stays else out
+        return _replaced(out, Tensor, Simulated) if stays else out
 
 
 class _Calls(TorchFunctionMode):
@@ -144,7 +139,7 @@ class _Calls(TorchFunctionMode):
                 args = (args[0], _index(args[1]))
             if function is Tensor.__setitem__:
                 value = args[2]
-                if not _is_tensor(value):
+                if not isinstance(value, Tensor):
                     value = torch.tensor(value, dtype=args[0].dtype)
                 args = (args[0], _index(args[1]), value)
         return function(*args, **kwargs)
@@ -157,17 +152,13 @@ def simulated_device() -> Iterator[list[Wait]]:
     Yields:
         The waits so far.
     """
-    _register()
     operators = _Operators()
     index_types = (*instance_data.IndexType.__args__, Simulated)
+    index_types = SimpleNamespace(__args__=index_types)
     with ExitStack() as stack:
         for owner, name, value in (
             ('mmengine.device.utils', 'DEVICE', NAME),
-            (
-                'mmengine.structures.instance_data',
-                'IndexType',
-                Union[index_types],
-            ),
+            ('mmengine.structures.instance_data', 'IndexType', index_types),
         ):
             stack.enter_context(patch(f'{owner}.{name}', value))
         for module in list(sys.modules.values()):
@@ -182,12 +173,6 @@ def simulated_device() -> Iterator[list[Wait]]:
         yield operators.waits
 
 
-def _register() -> None:
-    """Make the device's name known to PyTorch, once in a process."""
-    if torch._C._get_privateuse1_backend_name() != NAME:
-        backend_registration._setup_privateuseone_for_python_backend(NAME)
-
-
 class _Extension:
     """mmcv's compiled operators, which PyTorch does not dispatch."""
 
@@ -198,7 +183,7 @@ class _Extension:
         function = getattr(self._module, name)
 
         def run(*args, **kwargs):
-            given = [x for x in (*args, *kwargs.values()) if _is_tensor(x)]
+            given = list(_tensors((args, kwargs)))
             here = [x for x in given if isinstance(x, Simulated)]
             if here and len(here) < len(given):
                 raise RuntimeError(
@@ -208,13 +193,29 @@ class _Extension:
             if here and 'nms' in name:
                 self._waits.append(Wait(f'mmcv.ops: {name}', _place()))
             out = function(*_values(args), **_values(kwargs))
-            return tree_map_only(Tensor, Simulated, out) if here else out
+            return _replaced(out, Tensor, Simulated) if here else out
 
         return run
 
 
-def _is_tensor(x: Any) -> bool:
-    return isinstance(x, Tensor)
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (list, tuple, dict)):
+        for x in tree.values() if isinstance(tree, dict) else tree:
+            yield from _tensors(x)
+
+
+def _replaced(tree: Any, kind: type, new: Callable) -> Any:
+    """A tree of lists, tuples and dicts with ``new(x)`` for tensors ``x`` of
+    a kind."""
+    if isinstance(tree, kind):
+        return new(tree)
+    if isinstance(tree, dict):
+        return {k: _replaced(v, kind, new) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)([_replaced(x, kind, new) for x in tree])
+    return tree
 
 
 def _is_simulated(device: Any) -> bool:
@@ -222,14 +223,16 @@ def _is_simulated(device: Any) -> bool:
 
 
 def _values(tree: Any) -> Any:
-    return tree_map_only(Simulated, lambda x: x.values, tree)
+    return _replaced(tree, Simulated, lambda x: x.values)
 
 
 def _index(key: Any) -> Any:
-    """A key with tensors of the CPU in place of lists and arrays."""
+    """A key with tensors of the CPU in place of lists and the like."""
     if isinstance(key, tuple):
         return tuple(map(_index, key))
-    return torch.tensor(key) if isinstance(key, (list, np.ndarray)) else key
+    if isinstance(key, (list, range, np.ndarray)):
+        return torch.tensor(key)
+    return key
 
 
 def _refuse_two_devices(
@@ -270,7 +273,9 @@ def _reason_to_wait(
         masks = [i for i in indices if i.dtype in (torch.bool, torch.uint8)]
         value = args[2] if len(args) > 2 else None
         number = value is not None and value.device.type == 'cpu'
-        if masks and not (number and len(indices) == 1):  # else masked_fill_
+        if masks and number and len(indices) == 1:
+            return ''  # PyTorch calls masked_fill_
+        if masks:
             return 'index by a mask'
         if number or not all(isinstance(i, Simulated) for i in indices):
             return 'copy to the device'
@@ -279,8 +284,12 @@ def _reason_to_wait(
 
 def _place() -> str:
     """The innermost line of this repository or OpenMMLab that is running."""
-    for frame in reversed(traceback.extract_stack()):
-        if frame.filename != __file__ and '/torch/' not in frame.filename:
-            break
-    path = '/'.join(frame.filename.split('/')[-3:])
-    return f'{path}:{frame.lineno} {(frame.line or "")[:60]}'
+    frame = sys._getframe(1)
+    while (
+        frame.f_code.co_filename == __file__
+        or '/torch/' in frame.f_code.co_filename
+    ):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    code = linecache.getline(file, line).strip()[:60]
+    return f'{"/".join(file.split("/")[-3:])}:{line} {code}'

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmdet.apis import init_detector
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -113,15 +113,15 @@ def load_model(
     Args:
         config: Describes the detector.
         checkpoint: File with its weights.
-        device: Such as 'cuda:0'; None takes the first GPU if there is one.
+        device: Such as 'cuda:0'; None takes the one that training takes.
 
     Raises:
         InputError: The checkpoint is not one of this config.
     """
     ensure_test_set(config)
-    if device is None:
-        device = 'cuda:0' if torch.cuda.is_available() else 'cpu'
-    model = init_detector(config, str(checkpoint), device=device)
+    model = init_detector(
+        config, str(checkpoint), device=device or get_device()
+    )
     refuse_mismatch(model, config, checkpoint)
     return model
 
