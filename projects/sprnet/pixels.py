@@ -6,6 +6,8 @@ import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
+from .chunks import slices
+
 BOXES_AT_ONCE = 16  # bounds the memory of an image's overlaps
 
 
@@ -30,9 +32,8 @@ def best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """
     overlap = anchors.new_zeros(len(anchors))
     index = anchors.new_zeros(len(anchors), dtype=torch.long)
-    for first, part in zip(
-        range(0, len(boxes), BOXES_AT_ONCE), boxes.split(BOXES_AT_ONCE)
-    ):
+    for first in range(0, len(boxes), BOXES_AT_ONCE):
+        part = boxes[first : first + BOXES_AT_ONCE]
         part_overlap, part_index = _pairwise_iou(anchors, part).max(dim=1)
         better = part_overlap > overlap
         overlap = torch.where(better, part_overlap, overlap)
@@ -126,8 +127,8 @@ def best_pixels(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """
     flat = anchors.flatten(0, 1)
     best = [
-        _pairwise_iou(part, flat).max(dim=1)
-        for part in boxes.split(BOXES_AT_ONCE)
+        _pairwise_iou(boxes[part], flat).max(dim=1)
+        for part in slices(len(boxes), BOXES_AT_ONCE)
     ]
     overlaps = torch.cat([part.values for part in best])
     indices = torch.cat([part.indices for part in best])

@@ -1,5 +1,7 @@
 """A training that is told to end saves its state, even within an epoch."""
 
+import atexit
+import multiprocessing
 import os
 import random
 import re
@@ -62,6 +64,8 @@ class PreemptionHook(Hook):
         """Start listening to SIGTERM."""
         with suppress(ValueError):  # only a main thread can
             self._default = signal.signal(signal.SIGTERM, self._note)
+        atexit.unregister(kill_workers)
+        atexit.register(kill_workers)
 
     def after_train(self, runner: Runner) -> None:
         """Stop listening."""
@@ -189,6 +193,17 @@ class RestOfEpoch:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
+
+
+def kill_workers() -> None:
+    """Kill the data loaders' workers that are left when the process ends.
+
+    Python would send them SIGTERM, which they do not receive, and wait.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's reports the dead
+    for worker in multiprocessing.active_children():
+        if worker.daemon:
+            worker.kill()
 
 
 def random_state() -> dict[str, Any]:

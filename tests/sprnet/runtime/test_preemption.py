@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmengine.hooks import Hook
+from support.helpers import ROOT
 from support.toy_run import EPOCHS, Toy, last_weights, toy_runner
 
 from projects.sprnet import PreemptionHook
@@ -92,6 +94,34 @@ def test_workers_outlive_the_signal(unbroken, tmp_path):
     terminate(noisy_runner(tmp_path, workers=2), 2)
     finish(noisy_runner(tmp_path, workers=2))
     assert last_weights(tmp_path) == unbroken[2]
+
+
+PERSISTENT_WORKERS = """
+import sys
+from support.toy_run import toy_runner
+from projects.sprnet import PreemptionHook
+
+runner = toy_runner(sys.argv[1], save_best='toy/figure')
+runner._val_dataloader.update(num_workers=1, persistent_workers=True)
+runner.register_hook(PreemptionHook())
+runner.train()
+print('trained', flush=True)
+"""
+
+
+def test_workers_end_with_their_process(tmp_path):
+    paths = [ROOT, ROOT / 'tests', ROOT / 'tools']
+    done = subprocess.run(
+        [sys.executable, '-c', PERSISTENT_WORKERS, str(tmp_path)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.endswith('trained\n'), done.stderr
+    assert done.returncode == 0
+    assert 'killed' not in done.stderr
 
 
 def test_two_signals_in_one_epoch(unbroken, tmp_path):
