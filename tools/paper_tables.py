@@ -185,12 +185,14 @@ def main() -> None:
         args.work_dir.mkdir(parents=True, exist_ok=True)
         paths = [*args.results, args.work_dir]
         # SIGTERM acts as Ctrl-C: train.py or test.py is stopped too.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             configs = configs_of(to_run, args.data)
             failures = run_missing(configs, paths, args)
         except KeyboardInterrupt:
             sys.exit('paper_tables.py: stopped; the same command continues')
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     runs = collect(paths, say)
     report_unused(runs, tables)

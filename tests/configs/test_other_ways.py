@@ -14,6 +14,10 @@ from support.commands import SMALL, run, run_here, small, weights
 from support.helpers import CONFIGS, ROOT
 from support.in_process import run_command, val_images
 
+SMALL_MODEL = {
+    'model.backbone.base_channels': 8,
+    'model.neck.in_channels': [8, 16, 32, 64],
+}
 PURE_PYTHON = """
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, Resize
@@ -117,7 +121,7 @@ def test_a_pure_python_config_is_checked(trained, shapes, capsys):
 
 def test_a_pure_python_config_is_exported(trained, shapes):
     graph = pytest.importorskip('onnx_export.graph')
-    config = load_config(trained / 'config.py', {})
+    config = load_config(trained / 'config.py', SMALL_MODEL)
     model = load_model(config, trained / 'run' / 'epoch_1.pth', 'cpu')
     assert graph.metadata(model, config)['scale'] == (192, 192)
 

@@ -204,6 +204,8 @@ def test_scores_exactly_equal(model):
     nn.init.normal_(model.bbox_head.retina_reg.weight, std=0.02)
     detections = detect(model)
     assert len(detections) == 100 and len(detections.scores.unique()) == 1
+    if not model.mask_head.encoder.reads_pixels:
+        return
     candidates = decoded(model)[detections.pixels]
     distances = (candidates - detections.bboxes[:, None]).abs().amax(dim=2)
     assert distances.amin(dim=1).max() < 1e-3

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from projects.sprnet import CheckedCocoDataset
 
 # What `one_sentence` and argparse report, and RuntimeError for what may be a
-# bug of a user's transform
+# bug of a user's transform; gpu_check.py reports its parts' errors
 REPORTED = {
+    'PartError',
     'RuntimeError',
     'FloatingPointError',
     'DecompressionBombError',

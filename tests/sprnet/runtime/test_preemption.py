@@ -114,8 +114,7 @@ def test_workers_end_with_their_process(tmp_path):
     done = subprocess.run(
         [sys.executable, '-c', PERSISTENT_WORKERS, str(tmp_path)],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=120,
     )
