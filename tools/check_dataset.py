@@ -31,9 +31,10 @@ from common.threads import available_cpus
 import numpy as np
 from dataset_check.annotations import check_json, read
 from dataset_check.contents import check_learnt, identities
-from dataset_check.faults import Fault, count, report
+from dataset_check.faults import Fault
 from dataset_check.images import check_record
 from dataset_check.pipeline import check_pipeline
+from dataset_check.report import count, report
 from dataset_check.split import Record, Split
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, METRICS, MODELS

@@ -4,7 +4,7 @@ import re
 
 import check_dataset
 import pytest
-from support.coco_files import evaluated, faults_in, write
+from support.coco_files import RLE, evaluated, faults_in, loaded, write
 from support.helpers import SHAPES_CONFIG
 from support.in_process import complaint, run_command
 
@@ -55,6 +55,42 @@ def test_ids_that_differ_in_type_are_named(tmp_path):
     write(tmp_path, each(image_id='2'))
     fault = next(f for f in faults_in(tmp_path) if 'image' in f.kind)
     assert fault.what == 'there is no such image, but 2'
+
+
+def as_fiftyone(data, folder):
+    """Category ids from 0, empty fields, confidences."""
+    for one in data['categories']:
+        one.update(id=one['id'] - 1, supercategory=None)
+    for one in data['images']:
+        one.update(license=None, coco_url=None)
+    for one in data['annotations']:
+        one.update(category_id=one['category_id'] - 1, confidence=None)
+
+
+def as_datumaro(data, folder):
+    """Run lengths for drawn masks, with attributes."""
+    for one in data['images']:
+        one.update(license=0, flickr_url='', date_captured=0)
+    for one in data['annotations'][:2]:
+        attributes = dict(occluded=False, rotation=0.0)
+        one.update(segmentation=dict(RLE), attributes=attributes)
+
+
+@pytest.mark.parametrize('export', [as_fiftyone, as_datumaro])
+def test_exports_of_other_programs_are_sound(export, tmp_path):
+    write(tmp_path, export)
+    assert kinds(tmp_path) == kinds(tmp_path, VAL) == []
+    labels = [
+        item['data_samples'].gt_instances.labels.tolist()
+        for item in loaded(tmp_path)
+    ]
+    assert labels == [[0, 5], []]
+
+
+def test_shares_of_the_image_are_suspected(tmp_path):
+    write(tmp_path, each(bbox=[0.1, 0.2, 0.3, 0.4], area=0.12))
+    fault = next(f for f in faults_in(tmp_path) if 'without area' in f.kind)
+    assert fault.what.endswith('are these shares of the image?')
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from check_dataset import main, splits_of
-from dataset_check.faults import KINDS, report
+from dataset_check.faults import KINDS
 from dataset_check.objects import decode_counts
+from dataset_check.report import report
 from PIL import Image
 from pycocotools import mask as coco_mask
 from support import commands

@@ -10,8 +10,8 @@ from common.configs import leaves
 import cv2
 import numpy as np
 import pytest
-from dataset_check.faults import count, report
 from dataset_check.objects import check_mask, decode_counts
+from dataset_check.report import count, report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask

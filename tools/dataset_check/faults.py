@@ -1,10 +1,9 @@
-"""Kinds of faults of a data set in COCO format, and their report.
+"""Kinds of faults of a data set in COCO format.
 
 The docstring of check_dataset.py explains the levels.
 """
 
 import reprlib
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 Finding = tuple[str, str]  # the kind of a fault, and its details
@@ -291,24 +290,3 @@ KINDS = {
     for level, group in zip(LABELS, (ERRORS, WARNINGS, NOTES))
     for name, texts in group.items()
 }
-
-
-def count(faults: Sequence[Fault], *levels: str) -> int:
-    """Count the faults of some levels."""
-    return sum(KINDS[fault.kind].level in levels for fault in faults)
-
-
-def report(faults: Sequence[Fault], first: int) -> list[str]:
-    """Lines that list faults by kind, errors first, and the ``first`` faults
-    of each kind one by one."""
-    lines = []
-    for name, (level, effect, remedy) in KINDS.items():
-        group = [fault for fault in faults if fault.kind == name]
-        if not group:
-            continue
-        line = f'{LABELS[level]}: {name} ({len(group)}): {effect}.'
-        lines.append(f'{line} Remedy: {remedy}.' if remedy else line)
-        lines += [f'  {fault}' for fault in group[:first]]
-        if len(group) > first:
-            lines.append(f'  ... and {len(group) - first} more')
-    return lines
