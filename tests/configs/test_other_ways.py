@@ -14,10 +14,6 @@ from support.commands import SMALL, run, run_here, small, weights
 from support.helpers import CONFIGS, ROOT
 from support.in_process import run_command, val_images
 
-SMALL_MODEL = {
-    'model.backbone.base_channels': 8,
-    'model.neck.in_channels': [8, 16, 32, 64],
-}
 PURE_PYTHON = """
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, Resize
@@ -121,7 +117,11 @@ def test_a_pure_python_config_is_checked(trained, shapes, capsys):
 
 def test_a_pure_python_config_is_exported(trained, shapes):
     graph = pytest.importorskip('onnx_export.graph')
-    config = load_config(trained / 'config.py', SMALL_MODEL)
+    narrow = {
+        'model.backbone.base_channels': 8,
+        'model.neck.in_channels': [8, 16, 32, 64],
+    }
+    config = load_config(trained / 'config.py', narrow)
     model = load_model(config, trained / 'run' / 'epoch_1.pth', 'cpu')
     assert graph.metadata(model, config)['scale'] == (192, 192)
 

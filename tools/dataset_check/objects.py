@@ -27,10 +27,8 @@ def check_box(annotation: dict, height: int, width: int) -> list[Finding]:
     if not all(map(math.isfinite, [*box, area])):
         return [('box not finite', f'bbox {box}, area {area}')]
     if w < 1 or h < 1 or area <= 0:
-        shares = (
-            '; are these shares of the image?' if 0 < w < 1 > h > 0 else ''
-        )
-        return [('box without area', f'bbox {box}, area {area}{shares}')]
+        hint = '; are these shares of the image?' if 0 < w < 1 > h > 0 else ''
+        return [('box without area', f'bbox {box}, area {area}{hint}')]
     where = f'bbox {box} in an image of {width} x {height}'
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         return [('box outside of the image', where)]
