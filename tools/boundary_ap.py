@@ -14,6 +14,7 @@ faster-coco-eval.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from common.cli import (
     existing,
@@ -46,6 +47,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read(file: Path) -> Any:
+    """Read a JSON.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(f'{file} is not JSON: {error}') from error
+
+
+def annotations_of(file: Path) -> 'COCO':
+    """Read a COCO JSON; number its annotations from 1, because COCO's
+    evaluation takes the id 0 for no match."""
+    annotated = COCO()
+    annotated.dataset = read(file)
+    for number, one in enumerate(annotated.dataset['annotations'], start=1):
+        one['id'] = number
+    annotated.createIndex()
+    return annotated
+
+
 def category_ids(annotated: 'COCO', names: list[str]) -> list[int]:
     """Look up the ids of classes, those of all if none is named.
 
@@ -74,7 +98,7 @@ def evaluate(
     Raises:
         InputError: The file has no detections, or they have no masks.
     """
-    detections = json.loads(results.read_text())
+    detections = read(results)
     if not detections or 'segmentation' not in detections[0]:
         raise InputError(
             f'{results} has no masks; pass the .segm.json that test.py wrote'
@@ -100,7 +124,7 @@ def main() -> None:
         flush=True,
     )
     with one_sentence():
-        annotated = COCO(str(args.annotations))
+        annotated = annotations_of(args.annotations)
         ids = category_ids(annotated, args.classes)
         for results in args.results:
             for iou_type, name in IOU_TYPES.items():

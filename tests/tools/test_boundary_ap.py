@@ -32,7 +32,7 @@ def files(tmp_path):
     annotations = [
         dict(
             one,
-            id=one['category_id'],
+            id=one['category_id'] - 1,  # 0 is no match in COCO's evaluation
             iscrowd=0,
             area=int(mask.sum()),
             bbox=[40, 40, 120, 120],
@@ -91,4 +91,10 @@ def test_some_classes(files, table):
 def test_results_without_masks(files, table, content):
     files[1].write_text(json.dumps(content))
     with pytest.raises(SystemExit, match=f'{files[1]} has no masks'):
+        table(*files)
+
+
+def test_a_file_that_is_no_json(files, table):
+    files[2].write_text('{')
+    with pytest.raises(SystemExit, match=f'{files[2]} is not JSON: '):
         table(*files)

@@ -19,7 +19,12 @@ class CheckedCOCO(COCO):
 
     def __init__(self, annotation_file=None) -> None:
         self.file = annotation_file
-        super().__init__(annotation_file)
+        try:
+            super().__init__(annotation_file)
+        except (AssertionError, ValueError) as error:
+            raise InputError(
+                f'{annotation_file} is not a COCO JSON: {error}'
+            ) from error
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list[int]:
         """Return the ids of categories.
@@ -57,9 +62,10 @@ class CheckedCocoDataset(CocoDataset):
         kwargs: See CocoDataset.
 
     Raises:
-        InputError: An image is outside of the image folder, an annotation is
-            malformed, or one has no segmentation although masks are required;
-            or, when it is loaded, an image or its mask is damaged.
+        InputError: The JSON cannot be read, an image is outside of the image
+            folder, an annotation is malformed, or one has no segmentation
+            although masks are required; or, when it is loaded, an image or its
+            mask is damaged.
         RuntimeError: A later step of the pipeline fails.
     """
 

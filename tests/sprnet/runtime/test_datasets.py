@@ -149,3 +149,12 @@ def test_no_image_after_filtering_is_said(tmp_path):
     filters = dict(filter_empty_gt=True, min_size=100)
     with pytest.raises(ValueError, match="none of its 1 images.*'min_size'"):
         dataset(tmp_path, filter_cfg=filters)
+
+
+@pytest.mark.parametrize('start', [b'\xef\xbb\xbf', b'\xff', b'[1, ', b'[]'])
+def test_a_file_that_is_no_coco_json_is_named(start, tmp_path):
+    dataset(tmp_path)
+    file = tmp_path / 'coco.json'
+    file.write_bytes(start + (file.read_bytes() if start != b'[]' else b''))
+    with pytest.raises(ValueError, match=f'{file} is not a COCO JSON: '):
+        CheckedCocoDataset(ann_file=str(file), data_prefix=dict(img=''))
