@@ -66,7 +66,7 @@ def check_supported(model: nn.Module) -> None:
     find_spr_head(model)
     head = model.bbox_head
     if not can_be_watched(head):
-        raise ValueError(
+        raise InputError(
             f'{type(head).__name__} selects its detections in its own way, so '
             'the pixels behind them cannot be shown; use a head that inherits '
             "predict_by_feat from MMDetection's BaseDenseHead"
