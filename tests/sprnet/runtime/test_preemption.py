@@ -101,7 +101,7 @@ import sys
 from support.toy_run import toy_runner
 from projects.sprnet import PreemptionHook
 
-runner = toy_runner(sys.argv[1], save_best='toy/figure')
+runner = toy_runner(sys.argv[1], save_best='toy/figure', rule='greater')
 runner._val_dataloader.update(num_workers=1, persistent_workers=True)
 runner.register_hook(PreemptionHook())
 runner.train()
