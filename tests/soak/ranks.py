@@ -12,6 +12,7 @@ import mmengine
 import psutil
 import pytest
 import torch
+from launch import free_port
 from soak.conftest import last_weights
 from support.commands import (
     coco_figures,
@@ -27,7 +28,7 @@ from support.rank_step import model_and_data
 from projects.sprnet import spr_head
 
 STEP = ROOT / 'tests' / 'support' / 'rank_step.py'
-PORT = '29621'
+PORT = str(free_port())
 TIMEOUT = 5  # seconds
 
 two_and_four = pytest.mark.parametrize('ranks', [2, 4])

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from launch import free_port
 from support.helpers import BOX_CONFIG, ROOT, SHAPES_CONFIG
 from support.two_ranks import model_and_data
 
@@ -28,7 +29,7 @@ def ranks(config, tmp_path_factory):
             '-m',
             'torch.distributed.run',
             '--nproc-per-node=2',
-            '--master-port=29613',
+            f'--master-port={free_port()}',
             SCRIPT,
             config,
             out,

@@ -18,6 +18,7 @@ from common.mmdet_scripts import (
 import predict
 import pytest
 import torch
+from launch import free_port
 from mmengine.config import Config
 from support.commands import (
     coco_figures,
@@ -127,13 +128,14 @@ def test_two_nodes_of_one_rank_each(shapes, tmp_path):
     train = command(
         'dist_train.sh', SHAPES_CONFIG, 1, '--work-dir', 'run', *options
     )
+    port = str(free_port())
     nodes = [
         subprocess.Popen(
             train,
             cwd=tmp_path,
             env=environment(
                 MASTER_ADDR='127.0.0.1',
-                PORT='29612',
+                PORT=port,
                 NNODES='2',
                 NODE_RANK=str(rank),
             ),
