@@ -214,11 +214,15 @@ def resized(grid, corners, height, width):
 
 
 @examples
-@given(pastes(), st.sampled_from([1, 7, 60, 2**20]))
-def test_pasting_and_run_lengths(paste, at_once):
+@given(
+    pastes(),
+    st.sampled_from([1, 7, 60, 2**20]),
+    st.sampled_from([0, 50, 2**16]),
+)
+def test_pasting_and_run_lengths(paste, at_once, padding):
     grids, corners, height, width, threshold = paste
     with (
-        patch.object(pasting, 'ON_CPU_AT_ONCE', at_once),
+        patch.object(pasting, 'ON_CPU', pasting.Budget(at_once, padding)),
         patch.object(rle, 'COPIED_AT_ONCE', 3 * at_once),
     ):
         parts = list(pasting.mask_windows(*paste))

@@ -13,25 +13,36 @@ import pytest
 LENGTH = 2000  # of a failure's message
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Log a test's call, or the phase that ended it before."""
-    if 'PYTEST_XDIST_WORKER' in os.environ:  # its reports reach the main one
-        return
-    if report.when == 'call' or report.outcome != 'passed':
-        write(report, measured=dict(report.user_properties))
+def pytest_configure(config: pytest.Config) -> None:
+    """Log in the main process, which the workers' reports reach."""
+    if not hasattr(config, 'workerinput'):
+        config.pluginmanager.register(Log(os.environ['TEST_LOG']))
 
 
-def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Log a file that cannot be collected."""
-    if 'PYTEST_XDIST_WORKER' not in os.environ and report.failed:
-        write(report)
+class Log:
+    """Append reports to a file."""
 
+    def __init__(self, file: str) -> None:
+        self.file = file
 
-def write(report: pytest.CollectReport, **fields) -> None:
-    """Append a report to the file."""
-    text = '' if report.passed else str(report.longrepr)[-LENGTH:]
-    line = dict(
-        name=report.nodeid, outcome=report.outcome, message=text, **fields
-    )
-    with open(os.environ['TEST_LOG'], 'a') as file:
-        file.write(json.dumps(line) + '\n')
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Log a test's call, or the phase that ended it before."""
+        if report.when == 'call' or report.outcome != 'passed':
+            self.write(report, measured=dict(report.user_properties))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Log a file that cannot be collected."""
+        if report.failed:
+            self.write(report)
+
+    def write(self, report: pytest.CollectReport, **fields) -> None:
+        """Append one report."""
+        text = '' if report.passed else str(report.longrepr)[-LENGTH:]
+        line = dict(
+            name=report.nodeid,
+            outcome=report.outcome,
+            message=text,
+            **fields,
+        )
+        with open(self.file, 'a') as file:
+            file.write(json.dumps(line) + '\n')
