@@ -6,6 +6,7 @@ import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import select_single_mlvl
 from mmengine.structures import InstanceData
+from mmengine.utils import apply_to
 from torch import Tensor, nn
 
 from .runtime.errors import InputError
@@ -99,11 +100,10 @@ def candidates(
     return results
 
 
-def _outputs(head: nn.Module, feats: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The outputs of a head for its levels, in single precision."""
+def _outputs(head: nn.Module, feats: Sequence[Tensor]) -> Sequence:
+    """A head's outputs in single precision."""
     # Boxes need float32, and mmcv's NMS has no half precision on a CPU.
-    outs = head(feats[: head.prior_generator.num_levels])
-    return [[out.float() for out in levels] for levels in outs]
+    return apply_to(head(feats), lambda x: isinstance(x, Tensor), Tensor.float)
 
 
 def predict_boxes(
@@ -116,8 +116,7 @@ def predict_boxes(
 
     Args:
         head: A dense head of MMDetection.
-        feats: (N, C, H_l, W_l) of each level. Maps beyond the head's levels
-            are ignored.
+        feats: (N, C, H_l, W_l) of each level.
         img_metas: Meta information of the N images.
         rescale: Return boxes at the images' original size.
 

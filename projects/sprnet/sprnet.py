@@ -194,7 +194,7 @@ class SPRNet(SingleStageInstanceSegmentor):
         reads_pixels = self.mask_head.encoder.reads_pixels
         find = predict_boxes_and_pixels if reads_pixels else predict_boxes
         metas = [sample.metainfo for sample in batch_data_samples]
-        return find(self.bbox_head, feats, metas, rescale)
+        return find(self.bbox_head, self.levels(feats), metas, rescale)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
@@ -211,7 +211,7 @@ class SPRNet(SingleStageInstanceSegmentor):
         feats = self.extract_feat(batch_inputs)
         outs = self.bbox_head(self.levels(feats))
         scores = torch.cat([s.flatten(2) for s in outs[0]], dim=2)
-        count = min(self.test_cfg.max_per_img, scores.shape[2])
+        count = min(self.test_cfg.get('max_per_img', 100), scores.shape[2])
         best, channels = scores.max(dim=1)
         pixels = best.topk(count, dim=1).indices
         labels = channels.gather(1, pixels) % self.bbox_head.cls_out_channels

@@ -3,9 +3,10 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
-from support.helpers import CONFIGS, sample
+from support.helpers import CONFIGS, OBJECTS, sample
 from torch import nn
 
+from projects.sprnet.detections import predict_boxes_and_pixels
 from projects.sprnet.pyramid import locate, pyramid_sizes
 
 HEADS = {
@@ -13,6 +14,9 @@ HEADS = {
     'gfl': 'mmdet::gfl/gfl_r50_fpn_1x_coco.py',
     'fcos': 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
 }
+
+YOLOX = 'yolox/yolox_tiny_8xb8-300e_coco.py'
+SIZE = (96, 128)
 
 
 def build(cfg):
@@ -49,22 +53,25 @@ def pair(request):
 @pytest.fixture(scope='module')
 def images():
     torch.manual_seed(1)
-    return torch.randn(2, 3, 96, 128)
+    return torch.randn(2, 3, *SIZE)
 
 
 def samples():
-    return [sample([], [], (96, 128)) for _ in range(2)]
+    return [sample([], [], SIZE) for _ in range(2)]
 
 
 def test_boxes_are_the_stock_detectors_bit_for_bit(pair, images):
     with torch.no_grad():
         results = [model.predict(images, samples()) for model in pair]
     for spr, stock in zip(*results):
-        spr, stock = spr.pred_instances, stock.pred_instances
-        assert len(spr) == len(stock) > 10
-        for field in ('bboxes', 'scores', 'labels'):
-            assert torch.equal(spr[field], stock[field])
-        assert spr.masks.shape == (len(spr), 96, 128)
+        assert_boxes_equal(spr.pred_instances, stock.pred_instances)
+
+
+def assert_boxes_equal(spr, stock):
+    assert len(spr) == len(stock) > 10
+    for field in ('bboxes', 'scores', 'labels'):
+        assert torch.equal(spr[field], stock[field])
+    assert spr.masks.shape == (len(spr), *SIZE)
 
 
 def test_a_pixel_is_the_one_that_scored_the_detection(pair, images):
@@ -75,9 +82,10 @@ def test_a_pixel_is_the_one_that_scored_the_detection(pair, images):
     with torch.no_grad():
         feats = model.extract_feat(images)
         outs = head(feats)
-        results = model.predict(images, samples())
-    for n, result in enumerate(results):
-        detections = result.pred_instances
+        results = predict_boxes_and_pixels(
+            head, feats, [s.metainfo for s in samples()], rescale=True
+        )
+    for n, detections in enumerate(results):
         located = locate(detections.pixels, pyramid_sizes(feats))
         for level, row, column, label, score in zip(
             *located, detections.labels, detections.scores
@@ -130,7 +138,26 @@ def test_rtmdet_with_its_own_hooks_trains_its_boxes_as_without_masks(tmp_path):
         assert torch.equal(sum(losses[name]), sum(loss)), name
 
 
-def test_a_head_whose_pixels_cannot_be_followed_is_refused(tmp_path):
-    config = added(tmp_path, 'yolox/yolox_tiny_8xb8-300e_coco.py')
-    with pytest.raises(ValueError, match='bbox_head.type=YOLOXHead'):
+def test_a_head_whose_pixels_cannot_be_followed_needs_an_encoder_of_boxes(
+    tmp_path, images
+):
+    config = added(tmp_path, YOLOX)
+    with pytest.raises(ValueError, match='bbox_head.type=YOLOXHead.*BoxGrid'):
         MODELS.build(config.model)
+    config.model.mask_head.update(
+        encoder=dict(type='BoxGrid', strides=[8, 16, 32]),
+        sampler=dict(type='JitteredBoxSampler'),
+    )
+    config.model.test_cfg.score_thr = 0.0
+    spr, stock = (
+        build(config.model),
+        build(get_config(f'mmdet::{YOLOX}').model),
+    )
+    stock.bbox_head.test_cfg.score_thr = 0.0
+    stock.load_state_dict(spr.state_dict(), strict=False)
+    with torch.no_grad():
+        results = [model.predict(images, samples()) for model in (spr, stock)]
+    for found, expected in zip(*results):
+        assert_boxes_equal(found.pred_instances, expected.pred_instances)
+    losses = spr.train().loss(images[:1], [sample(OBJECTS, [0, 1, 2], SIZE)])
+    assert losses['loss_mask'] > 0

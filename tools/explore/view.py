@@ -121,7 +121,7 @@ def predict_view(
     handle = head.register_forward_hook(lambda _, __, out: outs.extend(out))
     try:
         (detections,) = predict_boxes_and_pixels(
-            head, feats, [meta], rescale=True
+            head, model.levels(feats), [meta], rescale=True
         )
     finally:
         handle.remove()
