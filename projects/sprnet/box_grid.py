@@ -13,9 +13,9 @@ from .options import check_equal, check_list, check_positive, check_whole
 from .pyramid import (
     bilinear_rows,
     flatten_pyramid,
+    number_table,
     pyramid_sizes,
     sample_map,
-    size_table,
 )
 
 NORM_CFG = dict(type='GN', num_groups=8)
@@ -151,7 +151,7 @@ class BoxGrid(Encoder):
             (P, C, grid_size, grid_size).
         """
         levels = levels_by_size(boxes, self.finest_scale, len(feats))
-        strides = size_table(self.strides, boxes)[levels, None]
+        strides = number_table(self.strides, boxes)[levels, None]
         rows, weights = bilinear_rows(
             batch_indices,
             levels,

@@ -72,8 +72,8 @@ def grid_points(boxes: Tensor, side: int) -> Tensor:
     Returns:
         (n, side * side, 2) as (x, y), row by row.
     """
-    centres = torch.arange(side, device=boxes.device) + 0.5
-    shares = centres.to(boxes) / side
+    shares = (torch.arange(side, dtype=boxes.dtype) + 0.5) / side
+    shares = torch.cartesian_prod(shares, shares).flip(1)
+    shares = shares.to(boxes.device, non_blocking=True)
     corner, sides = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
-    y, x = torch.meshgrid(shares, shares, indexing='ij')
-    return corner + sides * torch.stack([x, y], dim=-1).flatten(0, 1)
+    return corner + sides * shares

@@ -48,27 +48,22 @@ class Doubling(NamedTuple):
         return x.view(count, 4 * cells, len(self.bias) // 4)
 
 
-def index_within_group(owners: Tensor, count: int) -> tuple[Tensor, int]:
+def index_within_group(owners: Tensor) -> tuple[Tensor, int]:
     """Number the items of each group.
 
     Args:
-        owners: (n,) group of each item, in 0..count - 1.
-        count: Number of groups.
+        owners: (n,) group of each item.
 
     Returns:
         Index (n,) of each item within its group, in the order of the items,
         and the size of the largest group.
     """
     order = owners.argsort(stable=True)
-    # A GPU would wait for bincount.
-    sizes = owners.new_zeros(count)
-    sizes.index_add_(0, owners, torch.ones_like(owners))
-    starts = sizes.cumsum(0) - sizes
-    index = torch.empty_like(owners)
-    index[order] = (
-        torch.arange(len(owners), device=owners.device) - starts[owners[order]]
-    )
-    return index, int(sizes.max()) if count else 0
+    ordered = owners[order]
+    firsts = torch.searchsorted(ordered, ordered)
+    index = torch.arange(len(owners), device=owners.device) - firsts
+    largest = int(index.max()) + 1 if len(owners) else 0
+    return torch.empty_like(owners).scatter_(0, order, index), largest
 
 
 def tree_to_grid(x: Tensor, depth: int) -> Tensor:
@@ -182,7 +177,7 @@ class SinglePixelDecoder(BaseModule):
         doublings, small, medium = self._grow(codes)
         weights = self.classifier.weight.flatten(1)[labels][..., None]
         if owners is not None:
-            slots, count = index_within_group(owners, len(codes))
+            slots, count = index_within_group(owners)
             empty = weights.new_zeros(len(codes), count, weights.shape[1])
             weights = empty.index_put((owners, slots), weights[..., 0])
             weights = weights.transpose(1, 2)

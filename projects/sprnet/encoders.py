@@ -15,7 +15,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .options import check, check_list, check_whole
-from .pyramid import flatten_pyramid, pyramid_sizes, window_rows
+from .pyramid import (
+    flatten_pyramid,
+    pyramid_sizes,
+    window_offsets,
+    window_rows,
+)
 
 INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
 
@@ -135,6 +140,10 @@ class MultiScaleFusion(PixelEncoder):
             nn.Conv2d(in_channels, c, k, dilation=d, padding=k // 2 * d)
             for c, k, d in zip(channels, kernels, dilations)
         )
+        offsets = map(window_offsets, kernels, dilations)
+        self.register_buffer(
+            'offsets', torch.cat([*offsets]), persistent=False
+        )
 
     def _check_options(self, in_channels, channels, kernels, dilations):
         check_whole(self, in_channels=in_channels)
@@ -164,20 +173,22 @@ class MultiScaleFusion(PixelEncoder):
     ) -> Tensor:
         """See :meth:`Encoder.forward`."""
         rows = flatten_pyramid(feats)
-        codes: list[Tensor] = []
-        for conv in self.convs:
-            kernel, dilation = conv.kernel_size[0], conv.dilation[0]
-            taps = window_rows(
-                batch_indices, pixels, pyramid_sizes(feats), kernel, dilation
+        taps = window_rows(
+            batch_indices, pixels, pyramid_sizes(feats), self.offsets
+        )
+        windows = rows.index_select(0, taps.flatten())
+        windows = windows.view(-1, len(self.offsets), rows.shape[1])
+        windows = windows.split(
+            [conv.kernel_size[0] ** 2 for conv in self.convs], 1
+        )
+        codes = [
+            F.linear(
+                window.flatten(1),
+                conv.weight.permute(0, 2, 3, 1).flatten(1),
+                conv.bias,
             )
-            window = rows.index_select(0, taps.flatten())
-            codes.append(
-                F.linear(
-                    window.view(-1, kernel**2 * rows.shape[1]),
-                    conv.weight.permute(0, 2, 3, 1).flatten(1),
-                    conv.bias,
-                )
-            )
+            for conv, window in zip(self.convs, windows)
+        ]
         return torch.cat(codes, dim=1).relu()
 
 
@@ -216,6 +227,8 @@ class ConsecutiveConvs(PixelEncoder):
             nn.Conv2d(in_channels if i == 0 else channels, channels, 3)
             for i in range(num_convs)
         )
+        offsets = window_offsets(2 * num_convs + 1, 1)
+        self.register_buffer('offsets', offsets, persistent=False)
 
     def forward(
         self,
@@ -228,7 +241,7 @@ class ConsecutiveConvs(PixelEncoder):
         side = 2 * len(self.convs) + 1
         rows = flatten_pyramid(feats)
         sizes = pyramid_sizes(feats)
-        taps = window_rows(batch_indices, pixels, sizes, side, 1)
+        taps = window_rows(batch_indices, pixels, sizes, self.offsets)
         x = rows.index_select(0, taps.flatten())
         x = x.view(-1, side, side, rows.shape[1]).permute(0, 3, 1, 2)
         length = sum(height * width for height, width in sizes)

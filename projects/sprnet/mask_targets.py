@@ -32,7 +32,7 @@ def sample_targets(
     _, first, crop = np.unique(
         keys, axis=0, return_index=True, return_inverse=True
     )
-    order = torch.from_numpy(np.append(first, crop)).to(boxes.device)
+    order = _moved(np.append(first, crop), boxes.device)
     first_sample, crop_of_sample = order.tensor_split([len(first)])
     objects = keys[:, 0].astype(int)
     targets = mask_targets(
@@ -42,7 +42,12 @@ def sample_targets(
     kept = np.isin(objects, with_mask)
     if kept.all():
         return targets, slice(None)
-    return targets, torch.from_numpy(kept.nonzero()[0]).to(boxes.device)
+    return targets, _moved(kept.nonzero()[0], boxes.device)
+
+
+def _moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """Move an array to a device; a GPU does not wait for it."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def mask_targets(
@@ -76,10 +81,11 @@ def _crop_bitmaps(
 ) -> Tensor:
     """As ``BitmapMasks.crop_and_resize`` does, but crops that share a mask
     share a copy of it, and a GPU keeps the results."""
-    objects, slots = instances.unique(return_inverse=True)
-    bits = torch.from_numpy(masks.masks[objects.numpy()]).to(boxes.device)
+    objects, slots = np.unique(instances.numpy(), return_inverse=True)
+    bits = _moved(masks.masks[objects], boxes.device)
     bits = bits[:, None].to(boxes).contiguous()  # mmcv ignores strides
-    rois = torch.cat([slots.to(boxes)[:, None], boxes], dim=1)
+    slots = _moved(slots, boxes.device).to(boxes)
+    rois = torch.cat([slots[:, None], boxes], dim=1)
     cells = roi_align(bits, rois, (size, size), 1.0, 0, 'avg', True)
     return (cells[:, 0] >= 0.5).to(boxes)
 

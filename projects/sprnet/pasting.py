@@ -7,7 +7,6 @@ one on a CPU and over the whole image on a GPU.
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ class Budget(NamedTuple):
 
 
 ON_CPU = Budget(2**20, 2**16)  # stays in the caches
-ON_GPU = Budget(2**24, 2**22)  # few launches, bounded memory
+ON_GPU = Budget(2**25, 2**23)  # few launches, bounded memory
 
 
 class Windows(NamedTuple):
@@ -32,41 +31,50 @@ class Windows(NamedTuple):
     masks: Sequence[int]  # (n,) indices
     tops: Sequence[int]  # (n,) first rows
     lefts: Sequence[int]  # (n,) first columns
-    corners: Tensor  # (n,) index of the first pixel in all masks' images
     inside: Tensor  # (n, h, w) bool, the pixels of the masks
 
 
-def _span(edges: Tensor, length: int) -> Tensor:
-    """First pixel whose centre lies between the edges (P, 2) of boxes and the
-    one after the last, clipped to an axis of ``length`` pixels; (P, 2)."""
-    pixels = (edges.nan_to_num() - 0.5).ceil().clamp(0, length).long()
-    return torch.maximum(pixels, pixels[:, :1])
+def _spans(edges: Tensor, sides: Tensor) -> Tensor:
+    """First pixel whose centre lies between edges, and the one after the last.
+
+    Args:
+        edges: (P, 2, 2) of boxes on the axes (y, x).
+        sides: (2, 1) height and width of the image, to which pixels are
+            clipped.
+
+    Returns:
+        (P, 2, 2) int64.
+    """
+    pixels = (edges.nan_to_num() - 0.5).ceil().clamp(min=0).minimum(sides)
+    pixels = pixels.long()
+    return pixels.maximum(pixels[..., :1])
 
 
 def _weights(
-    edges: Tensor, span: Tensor, corner: Tensor, count: int, cells: int
+    edges: Tensor, spans: Tensor, corners: Tensor, count: int, cells: int
 ) -> Tensor:
-    """Bilinear weights on one axis of cells that are stretched over a box.
+    """Bilinear weights of cells that are stretched over boxes, on each axis.
 
     Beyond the centres of the first and last cell their values continue.
 
     Args:
-        edges: (n, 2) of the box on this axis.
-        span: (n, 2) its first pixel and the one after the last.
-        corner: (n,) first pixel of a window.
-        count: Number of the window's pixels.
-        cells: Number of cells.
+        edges: (n, 2, 2) of the boxes.
+        spans: (n, 2, 2) of their pixels.
+        corners: (n, 2) first pixel of a window.
+        count: Number of the window's pixels on an axis.
+        cells: Number of cells on an axis.
 
     Returns:
-        (n, count, cells); NaN for pixels outside of the box.
+        (n, 2, count, cells); NaN for pixels outside of the box.
     """
-    pixels = corner[:, None] + torch.arange(count, device=corner.device)
-    extent = (edges[:, 1:] - edges[:, :1]).clamp(min=1e-6)
-    points = (pixels + 0.5 - edges[:, :1]) / extent * cells - 0.5
+    start, stop = edges.split(1, dim=2)
+    pixels = corners[..., None] + torch.arange(count, device=corners.device)
+    extent = (stop - start).clamp(min=1e-6)
+    points = (pixels + 0.5 - start) / extent * cells - 0.5
     points = points.clamp(0, cells - 1)[..., None]
-    grid = torch.arange(cells, device=corner.device)
-    weights = (1 - (points - grid).abs_()).clamp_(min=0)
-    outside = (pixels < span[:, :1]) | (pixels >= span[:, 1:])
+    distances = (points - torch.arange(cells, device=corners.device)).abs_()
+    weights = distances.neg_().add_(1).clamp_(min=0)
+    outside = (pixels < spans[..., :1]) | (pixels >= spans[..., 1:])
     return weights.masked_fill_(outside[..., None], torch.nan)
 
 
@@ -144,31 +152,33 @@ def mask_windows(
         probabilities = probabilities.float()
     cells, device = probabilities.shape[-1], boxes.device
     budget = ON_CPU if device.type == 'cpu' else ON_GPU
-    x1, y1, x2, y2 = boxes.to(probabilities.dtype).unbind(1)
-    ys, xs = torch.stack([y1, y2], dim=1), torch.stack([x1, x2], dim=1)
-    y_span, x_span = _span(ys, height), _span(xs, width)
+
+    edges = boxes.to(probabilities.dtype).unflatten(1, (2, 2))
+    edges = edges.transpose(1, 2).flip(1)  # (y, x), (first, last)
+    sides = torch.tensor([[height], [width]], dtype=edges.dtype)
+    spans = _spans(edges, sides.to(device, non_blocking=True))
     # The only wait of a GPU: sizes decide what is computed together.
-    spans = torch.cat([y_span, x_span], dim=1).tolist()
-    groups = list(_groups(spans, cells, budget))
-    order = torch.tensor(list(chain(*groups)), dtype=torch.long, device=device)
-    for group, chosen in zip(groups, order.split([len(g) for g in groups])):
-        rows, columns = _size(group, spans)
-        top = y_span[chosen, 0].clamp(max=height - rows)
-        left = x_span[chosen, 0].clamp(max=width - columns)
-        stretched = (
-            _weights(ys[chosen], y_span[chosen], top, rows, cells)
-            @ probabilities[chosen]
+    pixels = spans.flatten(1).tolist()
+    for group in _groups(pixels, cells, budget):
+        rows, columns = _size(group, pixels)
+        tops = [min(pixels[i][0], height - rows) for i in group]
+        lefts = [min(pixels[i][2], width - columns) for i in group]
+        plan = torch.tensor([group, tops, lefts]).T
+        plan = plan.to(device, non_blocking=True)
+        chosen, corners = plan[:, 0], plan[:, 1:]
+        weights = _weights(
+            edges[chosen], spans[chosen], corners, max(rows, columns), cells
         )
-        across = _weights(xs[chosen], x_span[chosen], left, columns, cells)
-        across = across.transpose(1, 2)
+        down, across = weights[:, 0, :rows], weights[:, 1, :columns]
+        stretched = down @ probabilities[chosen]
         step = max(budget.at_once // (rows * len(group)), 1)
         for first in range(0, columns, step):
+            part = across[:, first : first + step].transpose(1, 2)
             yield Windows(
                 group,
-                [min(spans[i][0], height - rows) for i in group],
-                [min(spans[i][2], width - columns) + first for i in group],
-                (chosen * height + top) * width + left + first,
-                stretched @ across[..., first : first + step] >= threshold,
+                tops,
+                [left + first for left in lefts],
+                stretched @ part >= threshold,
             )
 
 
@@ -191,9 +201,12 @@ def paste_masks(
         probabilities, boxes, height, width, threshold
     ):
         _, rows, columns = windows.inside.shape
-        starts = windows.corners[:, None] + width * torch.arange(
-            rows, device=boxes.device
-        )
+        corners = [
+            (index * height + top) * width + left
+            for index, top, left in zip(*windows[:3])
+        ]
+        starts = torch.tensor(corners)[:, None] + width * torch.arange(rows)
+        starts = starts.to(boxes.device, non_blocking=True)
         # All rows of the windows in one operation: each begins at some pixel.
         masks.view(-1).unfold(0, columns, 1)[starts] = windows.inside
     return masks

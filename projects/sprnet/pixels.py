@@ -3,42 +3,62 @@
 from typing import NamedTuple
 
 import torch
-from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
-
-from .chunks import slices
 
 BOXES_AT_ONCE = 16  # bounds the memory of an image's overlaps
 
 
 def _pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     """IoU (n, m) of boxes (n, 4) and (m, 4), in float32 or wider; 0 for empty
-    and NaN boxes."""
+    and NaN boxes.
+
+    The same numbers as from mmdet's ``bbox_overlaps``, for which a GPU waits.
+    """
     # Areas exceed half precision, and a maximum would select NaN.
     dtype = torch.promote_types(first.dtype, torch.float32)
-    return bbox_overlaps(first.to(dtype), second.to(dtype)).nan_to_num_(0)
+    x1, y1, x2, y2 = first.to(dtype)[:, None].unbind(2)
+    left, top, right, bottom = second.to(dtype).unbind(1)
+    width = (x2.minimum(right) - x1.maximum(left)).clamp_(min=0)
+    height = (y2.minimum(bottom) - y1.maximum(top)).clamp_(min=0)
+    shared = width.mul_(height)
+    areas = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top)
+    return shared.div_(areas.sub_(shared)).nan_to_num_(0)
 
 
-def best_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the box that each anchor overlaps most.
+class BestOverlaps(NamedTuple):
+    """The best of G boxes for each of n anchors, and the other way round.
+
+    Among equal overlaps the first box or anchor counts.
+    """
+
+    of_anchors: Tensor  # (n,) IoU, 0 without boxes
+    boxes: Tensor  # (n,) in 0..G - 1
+    of_boxes: Tensor  # (G,) IoU
+    anchors: Tensor  # (G,) in 0..n - 1
+
+
+def best_overlaps(anchors: Tensor, boxes: Tensor) -> BestOverlaps:
+    """Find what overlaps most.
 
     Args:
         anchors: (n, 4) as (x1, y1, x2, y2), in pixels.
         boxes: (G, 4) likewise.
-
-    Returns:
-        IoU (n,), 0 without boxes, and index of the box (n,). Among equal
-        overlaps the first box counts.
     """
     overlap = anchors.new_zeros(len(anchors))
     index = anchors.new_zeros(len(anchors), dtype=torch.long)
+    of_boxes, best_anchors = [overlap[:0]], [index[:0]]
     for first in range(0, len(boxes), BOXES_AT_ONCE):
-        part = boxes[first : first + BOXES_AT_ONCE]
-        part_overlap, part_index = _pairwise_iou(anchors, part).max(dim=1)
+        iou = _pairwise_iou(boxes[first : first + BOXES_AT_ONCE], anchors)
+        part_overlap, part_index = iou.max(dim=0)
         better = part_overlap > overlap
         overlap = torch.where(better, part_overlap, overlap)
         index = torch.where(better, part_index + first, index)
-    return overlap, index
+        part_overlap, part_index = iou.max(dim=1)
+        of_boxes.append(part_overlap)
+        best_anchors.append(part_index)
+    return BestOverlaps(
+        overlap, index, torch.cat(of_boxes), torch.cat(best_anchors)
+    )
 
 
 class Assignment(NamedTuple):
@@ -56,10 +76,14 @@ def assign_pixels(anchors: Tensor, boxes: Tensor) -> Assignment:
         anchors: (L, A, 4) as (x1, y1, x2, y2).
         boxes: (G, 4) ground truth, without crowds.
     """
-    overlaps, instances = best_boxes(anchors.flatten(0, 1), boxes)
-    overlaps, best = overlaps.view(anchors.shape[:2]).max(dim=1)
-    instances = instances.view(anchors.shape[:2]).gather(1, best[:, None])
-    return Assignment(overlaps, best, instances[:, 0])
+    return _assign(best_overlaps(anchors.flatten(0, 1), boxes), anchors.shape)
+
+
+def _assign(best: BestOverlaps, shape: torch.Size) -> Assignment:
+    """The assignment of anchors of shape (L, A, 4)."""
+    overlaps, anchors = best.of_anchors.view(shape[:2]).max(dim=1)
+    instances = best.boxes.view(shape[:2]).gather(1, anchors[:, None])
+    return Assignment(overlaps, anchors, instances[:, 0])
 
 
 def positive_pixels(
@@ -97,19 +121,19 @@ def positive_and_best_pixels(
         objects without a positive pixel, see :func:`best_pixels`, if they
         overlap an anchor.
     """
-    overlaps, _, instances = assign_pixels(anchors, boxes)
+    best = best_overlaps(anchors.flatten(0, 1), boxes)
+    overlaps, _, instances = _assign(best, anchors.shape)
     positive = overlaps > threshold
-    best, best_overlaps = best_pixels(anchors, boxes)
     # Negative pixels train object G, which does not exist.
     trained = torch.where(positive, instances, len(boxes))
     left_out = positive.new_ones(len(boxes) + 1).index_fill_(0, trained, False)
     # A GPU waits for nonzero, so there is only one.
-    chosen = torch.cat([positive, left_out[:-1] & (best_overlaps > 0)])
+    chosen = torch.cat([positive, left_out[:-1] & (best.of_boxes > 0)])
     chosen = chosen.nonzero()[:, 0]
     pixels = torch.arange(len(positive), device=boxes.device)
     objects = torch.arange(len(boxes), device=boxes.device)
     return (
-        torch.cat([pixels, best])[chosen],
+        torch.cat([pixels, best.anchors // anchors.shape[1]])[chosen],
         torch.cat([instances, objects])[chosen],
     )
 
@@ -125,11 +149,5 @@ def best_pixels(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         Pixels (G,) and the IoU of that anchor (G,). Among equal overlaps the
         first pixel counts.
     """
-    flat = anchors.flatten(0, 1)
-    best = [
-        _pairwise_iou(boxes[part], flat).max(dim=1)
-        for part in slices(len(boxes), BOXES_AT_ONCE)
-    ]
-    overlaps = torch.cat([part.values for part in best])
-    indices = torch.cat([part.indices for part in best])
-    return indices // anchors.shape[1], overlaps
+    best = best_overlaps(anchors.flatten(0, 1), boxes)
+    return best.anchors // anchors.shape[1], best.of_boxes

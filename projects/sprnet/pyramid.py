@@ -18,6 +18,7 @@ Shape letters in this package:
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 
 import torch
 import torch.nn.functional as F
@@ -46,37 +47,54 @@ def flatten_pyramid(feats: Sequence[Tensor]) -> Tensor:
     return torch.cat([*levels, zeros], dim=1).flatten(0, 1)
 
 
-def size_table(sizes: Sizes, like: Tensor) -> Tensor:
-    """Return (levels, 2) with the dtype and device of ``like``."""
-    # A list of lists would become a constant of a traced graph, and a GPU
-    # would wait to copy it.
-    sides = [
-        torch.scalar_tensor(side, dtype=like.dtype, device=like.device)
-        for size in sizes
-        for side in size
-    ]
-    return torch.stack(sides).view(-1, 2)
+def number_table(rows: Sequence[Sequence[int]], like: Tensor) -> Tensor:
+    """Return a table of numbers with the dtype and device of ``like``.
+
+    A GPU does not wait for it.
+    """
+    # A list of lists would become a constant of a traced graph.
+    numbers = [torch.scalar_tensor(x, dtype=like.dtype) for x in chain(*rows)]
+    table = torch.stack(numbers).view(len(rows), -1)
+    return table.to(like.device, non_blocking=True)
+
+
+def _level_table(sizes: Sizes, like: Tensor) -> Tensor:
+    """(4, levels): end, start, height and width of each level."""
+    heights, widths = zip(*sizes)
+    ends = list(accumulate(height * width for height, width in sizes))
+    return number_table([ends, [0, *ends[:-1]], heights, widths], like)
 
 
 def locate(pixels: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
     """Return level, row and column of pixels, each of the pixels' shape."""
-    return _locate(pixels, size_table(sizes, pixels))
+    return _locate(pixels, sizes)[:3]
 
 
-def _locate(pixels: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    ends = table.prod(1).cumsum(0)
-    level = torch.bucketize(pixels, ends, right=True)
-    within_level = pixels - (ends - table.prod(1))[level]
-    width = table[level, 1]
-    return level, within_level // width, within_level % width
+def _locate(pixels: Tensor, sizes: Sizes) -> tuple[Tensor, ...]:
+    """Level, row and column of pixels, height and width of their levels."""
+    table = _level_table(sizes, pixels)
+    level = torch.bucketize(pixels, table[0], right=True)
+    start, height, width = table[1:, level].unbind()
+    within_level = pixels - start
+    return level, within_level // width, within_level % width, height, width
+
+
+def window_offsets(kernel: int, dilation: int) -> Tensor:
+    """Return the offsets of a convolution's taps from its centre.
+
+    Args:
+        kernel: Side of the window, odd.
+        dilation: Distance between neighbouring taps.
+
+    Returns:
+        (kernel * kernel, 2) as (y, x), in the order of the weights.
+    """
+    reach = (torch.arange(kernel) - kernel // 2) * dilation
+    return torch.cartesian_prod(reach, reach)
 
 
 def window_rows(
-    batch_indices: Tensor,
-    pixels: Tensor,
-    sizes: Sizes,
-    kernel: int,
-    dilation: int,
+    batch_indices: Tensor, pixels: Tensor, sizes: Sizes, offsets: Tensor
 ) -> Tensor:
     """Return the rows that a convolution's window around each pixel reads.
 
@@ -84,20 +102,16 @@ def window_rows(
         batch_indices: (P,) image of each pixel.
         pixels: (P,) pixels of the pyramid.
         sizes: Height and width of each level.
-        kernel: Side of the window, odd.
-        dilation: Distance between neighbouring taps.
+        offsets: (T, 2) of the taps, see :func:`window_offsets`.
 
     Returns:
-        (P, kernel * kernel) rows of :func:`flatten_pyramid`, in the order of a
-        convolution's weights. Taps outside of the pixel's level read zeros.
+        (P, T) rows of :func:`flatten_pyramid`. Taps outside of the pixel's
+        level read zeros.
     """
-    table = size_table(sizes, pixels)
-    level, y, x = _locate(pixels, table)
-    height, width = table[level, 0, None], table[level, 1, None]
-    reach = torch.arange(kernel, device=pixels.device) - kernel // 2
-    dy, dx = torch.meshgrid(reach * dilation, reach * dilation, indexing='ij')
-    dy, dx = dy.flatten(), dx.flatten()
-    y, x = y[:, None] + dy, x[:, None] + dx
+    _, *located = _locate(pixels, sizes)
+    y, x, height, width = (field[:, None] for field in located)
+    dy, dx = offsets.unbind(1)
+    y, x = y + dy, x + dx
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     length = sum(h * w for h, w in sizes)
     taps = torch.where(inside, pixels[:, None] + dy * width + dx, length)
@@ -122,14 +136,16 @@ def bilinear_rows(
     Returns:
         Rows of :func:`flatten_pyramid` and weights, both (P, M, 4).
     """
-    table = size_table(sizes, batch_indices)
-    lengths = table.prod(1)
-    starts = (lengths.cumsum(0) - lengths)[levels]
-    starts = starts + batch_indices * (lengths.sum() + 1)
-    height, width = table[levels, 0, None], table[levels, 1, None]
-    columns, x_weights = _neighbours(points[..., 0], width)
-    rows, y_weights = _neighbours(points[..., 1], height)
-    rows = starts[:, None, None] + rows * width[..., None]
+    table = _level_table(sizes, batch_indices)
+    start, height, width = table[1:, levels].unbind()
+    length = sum(h * w for h, w in sizes)
+    start = start + batch_indices * (length + 1)
+    sides = torch.stack([width, height], dim=1)
+    pixels, weights = _neighbours(points, sides[:, None])
+    (columns, rows), (x_weights, y_weights) = (
+        field.unbind(2) for field in (pixels, weights)
+    )
+    rows = start[:, None, None] + rows * width[:, None, None]
     rows = rows[..., :, None] + columns[..., None, :]
     weights = y_weights[..., :, None] * x_weights[..., None, :]
     return rows.flatten(2), weights.flatten(2)
@@ -151,13 +167,19 @@ def sample_map(feat: Tensor, batch_indices: Tensor, points: Tensor) -> Tensor:
     """
     # One image below the other, so that a single call samples all of them
     column = feat.transpose(0, 1).flatten(1, 2)[None]
-    height, width = size_table(pyramid_sizes([feat]), batch_indices)[0]
-    sides = torch.stack([width, height])
-    extent = size_table(pyramid_sizes([column]), batch_indices)[0].flip(0)
+    height, width = feat.shape[2:]
+    sides, last, extent, step = number_table(
+        [
+            [width, height],
+            [width - 1, height - 1],
+            [width, column.shape[2]],
+            [0, height],
+        ],
+        batch_indices,
+    )
     inside = ((points >= -1) & (points <= sides)).all(dim=-1)
-    points = points.nan_to_num().clamp(min=0).minimum((sides - 1).to(points))
-    offset = torch.stack([0 * batch_indices, batch_indices * height], dim=1)
-    points = points + offset[:, None]
+    points = points.nan_to_num().clamp(min=0).minimum(last.to(points))
+    points = points + (batch_indices[:, None] * step)[:, None]
     grid = (2 * points + 1) / extent - 1
     dtype = torch.promote_types(feat.dtype, torch.float32)
     sampled = F.grid_sample(
@@ -169,18 +191,18 @@ def sample_map(feat: Tensor, batch_indices: Tensor, points: Tensor) -> Tensor:
     return sampled[0].transpose(0, 1) * inside[:, None]
 
 
-def _neighbours(points: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the two pixels around each point on an axis, and their weights.
+def _neighbours(points: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two pixels around points on each axis, and their weights.
 
     Args:
-        points: (P, M) in pixels.
-        length: (P, 1) of the axis.
+        points: (P, M, 2) as (x, y), in pixels.
+        sides: (P, 1, 2), width and height of the map.
 
     Returns:
-        Pixels and weights, both (P, M, 2).
+        Pixels and weights, both (P, M, 2, 2); the third axis is (x, y).
     """
-    inside = (points >= -1) & (points <= length)
-    last = length - 1
+    inside = (points >= -1) & (points <= sides)
+    last = sides - 1
     points = points.nan_to_num().clamp(min=0).minimum(last.to(points))
     low = points.floor().long()
     pixels = torch.stack([low, torch.minimum(low + 1, last)], dim=-1)

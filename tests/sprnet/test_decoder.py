@@ -108,7 +108,7 @@ def test_index_within_group_against_a_loop(count, items):
     for owner in owners.tolist():
         expected.append(sizes[owner])
         sizes[owner] += 1
-    index, largest = index_within_group(owners, count)
+    index, largest = index_within_group(owners)
     assert index.tolist() == expected
     assert largest == max(sizes, default=0)
 

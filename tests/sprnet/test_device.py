@@ -72,9 +72,9 @@ SMALL = {
 BACKBONE = list(SMALL)[:4]  # and its channels
 # Most waits of two images beyond those of the stock detector
 MOST = dict(
-    predict=8,
-    predict_rle=10,
-    train=21,  # 5 of them in the first step only
+    predict=4,
+    predict_rle=6,
+    train=11,  # 5 of them in the first step only
     train_reading=6,  # without copies to the device
 )
 

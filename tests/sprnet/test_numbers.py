@@ -20,7 +20,7 @@ from support.helpers import (
 from torch import nn
 
 from projects.sprnet.pasting import paste_masks
-from projects.sprnet.pixels import best_boxes, best_pixels, positive_pixels
+from projects.sprnet.pixels import best_overlaps, best_pixels, positive_pixels
 from projects.sprnet.samplers import EveryObjectPixelSampler
 
 SIZE = (96, 128)
@@ -169,7 +169,7 @@ def test_pure_functions_in_half_precision(dtype):
     objects = anchors[::4] + 8
     pixels = anchors.view(10, 2, 4)
     for function in (
-        lambda a, b: best_boxes(a.flatten(0, 1), b),
+        lambda a, b: best_overlaps(a.flatten(0, 1), b),
         best_pixels,
         lambda a, b: positive_pixels(a, b, 0.5),
     ):

@@ -5,7 +5,7 @@ from mmdet.models.task_modules import AnchorGenerator
 
 from projects.sprnet.pixels import (
     BOXES_AT_ONCE,
-    best_boxes,
+    best_overlaps,
     positive_pixels,
 )
 from projects.sprnet.samplers import (
@@ -64,8 +64,10 @@ def test_positive_pixels_against_loops_over_the_papers_words(count, threshold):
 def test_of_equal_overlaps_the_first_box_counts():
     anchors = torch.tensor([[0.0, 0, 10, 10]])
     boxes = anchors.repeat(BOXES_AT_ONCE + 2, 1)
-    overlap, index = best_boxes(anchors, boxes)
-    assert overlap.tolist() == [1] and index.tolist() == [0]
+    best = best_overlaps(anchors, boxes)
+    assert best.of_anchors.tolist() == [1] and best.boxes.tolist() == [0]
+    best = best_overlaps(boxes, anchors)
+    assert best.of_boxes.tolist() == [1] and best.anchors.tolist() == [0]
 
 
 def test_no_more_than_max_pixels_chosen_at_random():

@@ -2,7 +2,12 @@ import pytest
 import torch
 from support.helpers import all_pixels, at_all_pixels, pyramid
 
-from projects.sprnet.pyramid import flatten_pyramid, locate, window_rows
+from projects.sprnet.pyramid import (
+    flatten_pyramid,
+    locate,
+    window_offsets,
+    window_rows,
+)
 
 SIZES = [(5, 7), (3, 4), (1, 2), (1, 1)]
 
@@ -30,7 +35,8 @@ def test_locate_is_the_inverse_of_laying_out():
 @pytest.mark.parametrize('dilation', [1, 2, 6])
 def test_windows_against_loops(kernel, dilation):
     batch = 2
-    rows = window_rows(*all_pixels(SIZES, batch), SIZES, kernel, dilation)
+    offsets = window_offsets(kernel, dilation)
+    rows = window_rows(*all_pixels(SIZES, batch), SIZES, offsets)
     index = {}
     for level, (h, w) in enumerate(SIZES):
         for y in range(h):

@@ -266,8 +266,11 @@ def _reason_to_wait(
         if target is not None and (
             _is_simulated(target) != isinstance(source, Simulated)
         ):
-            side = 'to' if _is_simulated(target) else 'from'
-            return f'copy {side} the device'
+            if not _is_simulated(target):
+                return 'copy from the device'
+            # CUDA copies to a buffer of its own before it returns.
+            asynchronous = kwargs.get('non_blocking') or args[2:3] == (True,)
+            return '' if asynchronous else 'copy to the device'
     if name in INDEXING and here:
         indices = [i for i in args[1] if i is not None]
         masks = [i for i in indices if i.dtype in (torch.bool, torch.uint8)]
