@@ -1,6 +1,8 @@
 """Small models and data that the tests share."""
 
+import copy
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +28,24 @@ NAN, INF = float('nan'), float('inf')
 register_all_modules()
 
 
+@cache
+def _shipped(config: Path) -> Config:
+    return Config.fromfile(config)
+
+
+def read_config(config: Path) -> Config:
+    """Read a config. Those of this project are read once: it takes mmengine
+    most of a second to find their bases in MMDetection."""
+    if CONFIGS in config.parents:
+        return copy.deepcopy(_shipped(config))
+    return Config.fromfile(config)
+
+
 def build_model(
     config: Path = SHAPES_CONFIG, seed: int = 0, **options
 ) -> nn.Module:
     """Build a config's model with random weights; options change it."""
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     cfg.merge_from_dict({f'model.{k}': v for k, v in options.items()})
     cfg.model.backbone.init_cfg = None
     torch.manual_seed(seed)
