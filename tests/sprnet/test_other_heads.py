@@ -144,10 +144,9 @@ def test_a_head_whose_pixels_cannot_be_followed_needs_an_encoder_of_boxes(
     config = added(tmp_path, YOLOX)
     with pytest.raises(ValueError, match='bbox_head.type=YOLOXHead.*BoxGrid'):
         MODELS.build(config.model)
-    config.model.mask_head.update(
-        encoder=dict(type='BoxGrid', strides=[8, 16, 32]),
-        sampler=dict(type='JitteredBoxSampler'),
-    )
+    head = config.model.mask_head
+    head.encoder = dict(type='BoxGrid', strides=[8, 16, 32])
+    head.sampler = dict(type='JitteredBoxSampler')
     config.model.test_cfg.score_thr = 0.0
     spr, stock = (
         build(config.model),

@@ -74,6 +74,7 @@ def per_pixel(anchors, count):
 @given(boxes(), boxes(), st.integers(1, 3), st.sampled_from([0, 0.1, 0.5]))
 def test_positive_pixels(anchors, objects, count, threshold):
     anchors = per_pixel(anchors, count)
+    assume(len(anchors))
     positives = pixels.positive_pixels(anchors, objects, threshold)
     assigned = pixels.assign_pixels(anchors, objects)
     expected = []
