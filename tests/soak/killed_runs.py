@@ -9,8 +9,8 @@ import subprocess
 import time
 
 from soak.conftest import last_weights, resumable
-from support.commands import environment, run, same_weights
-from support.helpers import ROOT
+from support.commands import command, environment, run, same_weights
+from support.helpers import ROOT, SHAPES_CONFIG
 
 KILLS = 20
 DYING = str(ROOT / 'tests' / 'support' / 'dying_train.py')
@@ -119,4 +119,57 @@ def test_the_disk_is_full_once(unbroken, shapes, tmp_path, record_property):
     record_property(
         'disk full while a checkpoint is written; resumed',
         (1, 'nothing: the earlier checkpoint stays, the same weights'),
+    )
+
+
+def test_a_table_is_stopped(shapes, tmp_path, record_property):
+    """SIGTERM to the command itself while it trains, and the command again."""
+    (tmp_path / 'tables.yml').write_text(
+        f"""
+- table: one
+  title: One
+  columns: [row]
+  metrics: [segm_mAP_50, segm_AR_100]
+  rows:
+  - labels: [SPRNet]
+    cells: {SHAPES_CONFIG}
+"""
+    )
+    words = [
+        *('--run', 'one', '--data', 'cells', '--tables', 'tables.yml'),
+        *('--work-dir', 'runs', '--data-root', shapes, '--seeds', '5'),
+        '--cfg-options',
+        'model.backbone.base_channels=8',
+        'model.neck.in_channels=[8,16,32,64]',
+        'model.test_cfg.score_thr=0.0',
+        'train_dataloader.num_workers=0',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        'train_cfg.max_epochs=3',
+        'train_cfg.val_interval=9',
+        'train_cfg.val_begin=9',
+        'default_hooks.logger.interval=1',
+    ]
+    stopped = command('paper_tables.py', *words)
+    options = dict(cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / 'runs' / SHAPES_CONFIG.stem / 'seed-5'
+    first = subprocess.Popen(stopped, **options)
+    while not (folder / 'last_checkpoint').is_file():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.02)
+    first.terminate()
+    _, messages = first.communicate()
+    assert first.returncode == 1 and 'the same command continues' in messages
+    assert not (folder / 'test').exists()
+
+    second = subprocess.run(stopped, **options, stdout=subprocess.PIPE)
+    assert second.returncode == 0, second.stderr
+    assert 'resumed epoch: 1' in (folder / 'output.log').read_text()
+    row = second.stdout.splitlines()[-1]
+    assert f'| SPRNet | measured: `{SHAPES_CONFIG.stem}` | 1 run of 3' in row
+    assert float(row.split('|')[-2]) >= 0
+    record_property(
+        'SIGTERM at a command that trains the runs of a table, and the '
+        'command again',
+        (1, 'nothing: it resumes the run and prints the table'),
     )

@@ -18,6 +18,8 @@ from pycocotools import mask as coco_mask
 from support.coco_files import HEIGHT, WIDTH, coco, faults_in, loaded, write
 
 bounded = settings(max_examples=40, deadline=None, derandomize=True)
+# Those that check and load a whole data set
+fewer = settings(bounded, max_examples=15)
 
 NUMBERS = st.one_of(
     st.integers(-3, 70),
@@ -67,7 +69,7 @@ def errors(faults):
     return count(faults, 'error')
 
 
-@bounded
+@fewer
 @given(changes=CHANGES)
 def test_a_json_of_anything(changes, folder):
     data = copy.deepcopy(coco())
@@ -77,7 +79,7 @@ def test_a_json_of_anything(changes, folder):
     assert errors(faults_in(folder)) or loaded(folder)
 
 
-@bounded
+@fewer
 @given(start=st.floats(0, 1), end=st.floats(0, 1), new=st.binary(max_size=9))
 def test_a_file_of_anything(start, end, new, folder):
     text = json.dumps(coco()).encode()
@@ -122,7 +124,7 @@ def test_run_lengths_of_anything(runs, place, new):
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
-@bounded
+@fewer
 @given(
     places=st.lists(st.floats(0, 1), max_size=3),
     value=st.integers(0, 255),

@@ -1,10 +1,7 @@
 """MMDetection's train.py and test.py, run as a user runs them."""
 
 import os
-import signal
-import subprocess
 import sys
-import time
 
 from common.cli import OptionAction, add_cfg_options, parser_of
 from common.mmdet_scripts import (
@@ -18,12 +15,10 @@ from common.mmdet_scripts import (
 import predict
 import pytest
 import torch
-from launch import free_port
 from mmengine.config import Config
 from support.commands import (
     coco_figures,
     command,
-    environment,
     run,
     run_here,
     same_weights,
@@ -54,30 +49,6 @@ def test_trains_from_any_directory_beside_another_projects(trained):
     assert (trained / 'epoch_3.pth').is_file()
     (log,) = trained.glob('*/*.log')
     assert 'loss_mask' in log.read_text() and 'eta' in log.read_text()
-
-
-def test_a_killed_run_resumes_to_the_same_weights(trained, shapes, tmp_path):
-    train = three_epochs(shapes, '--resume', options=[SEED])
-    process = subprocess.Popen(
-        train,
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    marker = tmp_path / 'run' / 'last_checkpoint'
-    deadline = time.monotonic() + 120
-    while not marker.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / 'run' / 'epoch_3.pth').exists()
-
-    done = run(train, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert 'resumed epoch' in done.stdout + done.stderr
-    check_last_epoch(trained, tmp_path / 'run')
 
 
 def check_last_epoch(unbroken, resumed):
@@ -121,35 +92,6 @@ def test_predicts_from_a_checkpoint(trained, shapes, tmp_path, monkeypatch):
     predict.main()
     assert (tmp_path / 'vis' / image.name).is_file()
     assert (tmp_path / 'preds' / f'{image.stem}.json').is_file()
-
-
-def test_two_nodes_of_one_rank_each(shapes, tmp_path):
-    options = small(shapes, 'train_cfg.max_epochs=1')
-    train = command(
-        'dist_train.sh', SHAPES_CONFIG, 1, '--work-dir', 'run', *options
-    )
-    port = str(free_port())
-    nodes = [
-        subprocess.Popen(
-            train,
-            cwd=tmp_path,
-            env=environment(
-                MASTER_ADDR='127.0.0.1',
-                PORT=port,
-                NNODES='2',
-                NODE_RANK=str(rank),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [node.communicate(timeout=300)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], outputs
-    # 12 images in batches of 4 on two ranks are two batches per epoch
-    assert '[2/2]' in outputs[0]
-    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
 
 
 @pytest.mark.parametrize(
