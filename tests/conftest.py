@@ -1,13 +1,18 @@
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
+import mmengine.config.utils
 import pytest
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 from support.helpers import ROOT
 
 from projects.sprnet import FolderVisualizer
+
+# For each base in MMDetection, mmengine reads its hundred index files again.
+mmengine.config.utils.load = cache(mmengine.config.utils.load)
 
 
 @pytest.fixture(scope='session')
