@@ -10,34 +10,36 @@ from support.two_ranks import model_and_data
 SCRIPT = ROOT / 'tests' / 'support' / 'two_ranks.py'
 
 
-@pytest.fixture(
-    scope='module',
-    params=[SHAPES_CONFIG, BOX_CONFIG],
-    ids=['pixels', 'boxes'],
-)
-def config(request):
+CONFIGS = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)
+
+
+@pytest.fixture(scope='module', params=CONFIGS)
+def name(request):
     return request.param
 
 
 @pytest.fixture(scope='module')
-def ranks(config, tmp_path_factory):
-    """Results of two gloo ranks; the image of the second has no object."""
+def config(name):
+    return CONFIGS[name]
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory):
+    """The folder with the results of two gloo ranks for each config; the
+    image of the second rank has no object."""
     out = tmp_path_factory.mktemp('ranks')
-    subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'torch.distributed.run',
-            '--nproc-per-node=2',
-            f'--master-port={free_port()}',
-            SCRIPT,
-            config,
-            out,
-        ],
-        check=True,
-        timeout=300,
-    )
-    return [torch.load(out / f'rank{rank}.pth') for rank in range(2)]
+    launch = [sys.executable, '-m', 'torch.distributed.run']
+    launch += ['--nproc-per-node=2', f'--master-port={free_port()}', SCRIPT]
+    for name in CONFIGS:
+        (out / name).mkdir()
+    arguments = [f'{config}={out / name}' for name, config in CONFIGS.items()]
+    subprocess.run([*launch, *arguments], check=True, timeout=300)
+    return out
+
+
+@pytest.fixture(scope='module')
+def ranks(results, name):
+    return [torch.load(results / name / f'rank{r}.pth') for r in range(2)]
 
 
 def mask_loss(model, images, samples):

@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path[:0] = map(str, (Path(__file__).parents[1], Path(__file__).parents[2]))
 
 import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
 from support.helpers import build_model, sample  # noqa: E402
 from support.two_ranks import step  # noqa: E402
 
@@ -38,3 +39,4 @@ def model_and_data():
 
 if __name__ == '__main__':
     step(*model_and_data(), Path(sys.argv[1]))
+    dist.destroy_process_group()

@@ -1,6 +1,7 @@
-"""Run one training step on each rank and save its results, for test_ranks.py.
+"""Run one training step of each config on each rank and save its results in
+a folder, for test_ranks.py.
 
-python -m torch.distributed.run --nproc-per-node 2 two_ranks.py CONFIG OUT
+python -m torch.distributed.run --nproc-per-node 2 two_ranks.py CONFIG=OUT ...
 """
 
 import sys
@@ -38,7 +39,8 @@ def model_and_data(config: Path):
 def step(model, images, samples, out: Path) -> None:
     """Train this rank on its own image (1, 3, H, W) and save gradients,
     weights and mask loss."""
-    dist.init_process_group('gloo')
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
     rank = dist.get_rank()
     wrapped = MMDistributedDataParallel(model, device_ids=None)
     losses = wrapped(images[rank], [samples[rank]], mode='loss')
@@ -53,10 +55,11 @@ def step(model, images, samples, out: Path) -> None:
         ),
         out / f'rank{rank}.pth',
     )
-    dist.destroy_process_group()
 
 
 if __name__ == '__main__':
-    config, out = map(Path, sys.argv[1:])
-    model, images, samples = model_and_data(config)
-    step(model, images.split(1), samples, out)
+    for argument in sys.argv[1:]:
+        config, out = map(Path, argument.split('='))
+        model, images, samples = model_and_data(config)
+        step(model, images.split(1), samples, out)
+    dist.destroy_process_group()
