@@ -127,6 +127,8 @@ def test_mask_rcnns_levels_start_at_p2():
 def train(shapes, work_dir, hooks=()):
     """Train four iterations; return the runner and the random state."""
     config = Config.fromfile(SHAPES_CONFIG)
+    config.model.backbone.base_channels = 8
+    config.model.neck.in_channels = [8, 16, 32, 64]
     config.work_dir = str(work_dir)
     config.visualizer.name = config.experiment_name = work_dir.name
     config.train_dataloader.dataset.data_root = str(shapes)
