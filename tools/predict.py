@@ -38,6 +38,7 @@ from common.cli import (
     score,
 )
 from common.configs import ensure_test_set, load_config, refuse_mismatch
+from common.pictures import contact_sheet
 
 import mmcv
 import mmengine
@@ -52,12 +53,7 @@ from prediction.inputs import (
     loaded_frames,
     loaded_images,
 )
-from prediction.pictures import (
-    contact_sheet,
-    mp4_name,
-    picture_file,
-    write_video,
-)
+from prediction.pictures import mp4_name, picture_file, write_video
 
 from projects.sprnet import RLEMasks
 from projects.sprnet.runtime.errors import InputError
@@ -215,7 +211,9 @@ def main() -> None:
             predictor.predict_images(images, ids)
             predictor.predict_videos(videos, len(images) + 1)
         if predictor.pictures and args.contact_sheet:
-            contact_sheet(predictor.pictures, args.contact_sheet)
+            pictures = map(mmcv.imread, predictor.pictures)
+            count = len(predictor.pictures)
+            contact_sheet(pictures, count, args.contact_sheet)
     print(
         f'drawn to {args.out_dir / "vis"}, written to '
         f'{args.out_dir / "preds"} and {predictor.results.path}'

@@ -194,7 +194,7 @@ def test_a_video_becomes_a_video_and_a_json_a_frame(run, inferencer):
     drawn, fps = frames_of(out / 'vis' / 'clip.avi.mp4')
     assert len(drawn) == len(frames) == 5 and fps == 5
     assert drawn[0].shape == frames[0].shape
-    assert abs(drawn[0].astype(int) - frames[0]).mean() > 10
+    assert abs(drawn[0].astype(int) - frames[0]).mean() > 5
     folder = out / 'preds' / 'clip.avi'
     assert len(list(folder.iterdir())) == 5
     for n in (0, 4):

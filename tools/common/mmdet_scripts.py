@@ -16,12 +16,13 @@ from mmengine.runner import find_latest_checkpoint
 import projects.sprnet  # noqa: F401  for scripts that load no config
 
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
-from .configs import moved_data
+from .configs import moved_data, picture_options
 from .launcher_link import end_with_launcher
 from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 AMP = '--amp'
+DRAW = ('analysis_tools/browse_dataset.py', 'test.py')
 
 
 def run_script(script: str) -> None:
@@ -34,7 +35,7 @@ def run_script(script: str) -> None:
         OptionAction.paths |= {option.split('=')[0] for option in moved}
         mmengine.config.DictAction = OptionAction
         options = moved + rank_options(argv) + precision
-        options += worker_options(argv) + picture_options(script, argv)
+        options += worker_options(argv) + drawing_options(script, argv)
         if script == 'train.py':
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
@@ -51,17 +52,14 @@ def with_options(argv: list[str], options: list[str]) -> list[str]:
     return argv[:start] + options + argv[start:]
 
 
-def picture_options(script: str, argv: list[str]) -> list[str]:
-    """Config options that keep the pictures of images with the same name.
-
-    test.py needs none: a hook of our configs keeps them.
-    """
+def drawing_options(script: str, argv: list[str]) -> list[str]:
+    """Config options of scripts that draw, see
+    :func:`.configs.picture_options`."""
     configs = [a for a in argv if a.endswith('.py')]
-    if script != 'analysis_tools/browse_dataset.py' or not configs:
+    if script not in DRAW or not configs:
         return []
     config = Config.fromfile(configs[0], import_custom_modules=False)
-    stock = config.get('visualizer', {}).get('type') == 'DetLocalVisualizer'
-    return ['visualizer.type=FolderVisualizer'] if stock else []
+    return [f'{key}={value}' for key, value in picture_options(config).items()]
 
 
 def data_options(argv: list[str]) -> list[str]:
