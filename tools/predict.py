@@ -12,7 +12,7 @@ glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
                of at least --score-thr
     preds/     a JSON for each picture and each frame of a video: all boxes,
                scores, labels and masks (COCO RLE), as DetInferencer writes
-               them
+               them; --polygons adds their outlines
     coco.json  all of them as one COCO data set with scores; with --ann-file in
                COCO's result format, with the ids of that file
 
@@ -54,6 +54,7 @@ from prediction.inputs import (
     loaded_images,
 )
 from prediction.pictures import mp4_name, picture_file, write_video
+from prediction.polygons import polygons_of
 
 from projects.sprnet import RLEMasks
 from projects.sprnet.runtime.errors import InputError
@@ -92,6 +93,12 @@ def parse_args() -> argparse.Namespace:
         type=picture_file,
         metavar='FILE',
         help='also draw all pictures as a grid into this file',
+    )
+    parser.add_argument(
+        '--polygons',
+        action='store_true',
+        help='also write masks as polygons, the coordinates of a GeoJSON '
+        'MultiPolygon: parts, of each its outline and its holes',
     )
     add_device(parser)
     add_cfg_options(parser)
@@ -152,6 +159,9 @@ class Predictor:
         args = self.args
         for item, sample in detect(self.inferencer, items, args.batch_size):
             prediction = self.inferencer.pred2dict(sample)
+            if args.polygons and 'masks' in prediction:
+                masks = prediction['masks']
+                prediction['polygons'] = [polygons_of(m) for m in masks]
             mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
             height, width = item.picture.shape[:2]
             self.results.add(
