@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.cli import existing, one_sentence, parser_of, score
+from common.cli import existing, next_command, one_sentence, parser_of, score
 
 from conversion.data_set import split, write
 from conversion.forms import Found, find
@@ -155,7 +155,7 @@ def convert(args: argparse.Namespace) -> list[str]:
     preview = args.out / 'preview.jpg'
     write_preview(sum(parts.values(), []), classes, preview)
     print(f'Look at {preview}. Then make a config:')
-    print(f'  python tools/new_config.py {args.out}')
+    print(f'  {next_command("new_config.py", args.out)}')
     return left_out
 
 

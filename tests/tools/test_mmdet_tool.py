@@ -4,9 +4,12 @@ import os
 import sys
 
 from common.cli import OptionAction, add_cfg_options, parser_of
+from common.configs import load_config
 from common.mmdet_scripts import (
     data_options,
+    drawing_options,
     mixed_precision,
+    print_prediction,
     resume_or_start,
     with_options,
     worker_options,
@@ -207,6 +210,37 @@ def test_resume_without_a_checkpoint_keeps_load_from(tmp_path, capsys):
     assert resume_or_start(arguments) == arguments
     explicit = [str(SHAPES_CONFIG), '--resume', 'epoch_1.pth']
     assert resume_or_start(explicit) == explicit
+
+
+def test_training_ends_with_the_command_that_predicts(tmp_path, capsys):
+    arguments = [str(SHAPES_CONFIG), '--work-dir', str(tmp_path)]
+    print_prediction(arguments)
+    assert 'predict' not in capsys.readouterr().out
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
+    for name in ('epoch_9.pth', 'best_coco_segm_mAP_epoch_3.pth'):
+        (tmp_path / name).write_text('')
+        print_prediction(arguments)
+        _, line = capsys.readouterr().out.splitlines()
+        python, script, config, checkpoint, last = line.split()
+        assert python == 'python' or os.path.samefile(python, sys.executable)
+        assert os.path.samefile(script, ROOT / 'tools' / 'predict.py')
+        assert config == str(SHAPES_CONFIG) and last == 'PICTURES'
+        assert os.path.samefile(checkpoint, tmp_path / name)
+
+
+def test_mmdets_visualizer_is_replaced_and_anothers_kept(tmp_path):
+    config = tmp_path / 'config.py'
+    for kind, options in (
+        ('DetLocalVisualizer', ['visualizer.type=FolderVisualizer']),
+        ('Visualizer', []),
+    ):
+        config.write_text(f'visualizer = dict(type={kind!r})')
+        assert drawing_options('test.py', [str(config)]) == options
+        assert drawing_options('train.py', [str(config)]) == []
+        changed = {'visualizer.labels': 'never'}
+        visualizer = load_config(config, changed).visualizer
+        expected = options[0].split('=')[1] if options else kind
+        assert visualizer == dict(type=expected, labels='never')
 
 
 def test_loaders_without_workers_keep_none():
