@@ -131,5 +131,5 @@ step "mmcv, mmengine, mmdet" \
     fail "mmcv is installed but does not load$hint (log: $log)"
 echo "$wanted $ops" >"$stamp"
 echo "setup: done in $((SECONDS / 60)) min $((SECONDS % 60)) s
-setup: your own pictures and masks become a data set by
-  $venv/bin/python tools/to_coco.py FOLDER data/own"
+setup: with your own pictures and masks, go on by
+  source $venv/bin/activate; python tools/to_coco.py FOLDER data/own"

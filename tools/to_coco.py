@@ -26,7 +26,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.cli import existing, next_command, one_sentence, parser_of, score
+from common.cli import existing, one_sentence, parser_of, score
+from common.next_step import print_next
 
 from conversion.data_set import split, write
 from conversion.forms import Found, find
@@ -154,8 +155,8 @@ def convert(args: argparse.Namespace) -> list[str]:
     report(pictures, parts, classes)
     preview = args.out / 'preview.jpg'
     write_preview(sum(parts.values(), []), classes, preview)
-    print(f'Look at {preview}. Then make a config:')
-    print(f'  {next_command("new_config.py", args.out)}')
+    print(f'Some of it is drawn to {preview}.')
+    print_next('new_config.py', args.out, argv=())
     return left_out
 
 

@@ -100,7 +100,7 @@ def test_label_images_of_every_type(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'label images: 7 of 7 read' in printed
     assert "class 1: 'cell', 20 in train, 8 in val" in printed
-    assert f'tools/new_config.py {out}\n' in printed
+    assert f'next: python tools/new_config.py {out}\n' in printed
 
 
 def test_run_lengths_are_those_of_each_mask():

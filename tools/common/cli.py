@@ -1,10 +1,7 @@
 """Command-line arguments, and errors reported in one sentence."""
 
 import argparse
-import os
 import pickle
-import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,15 +124,6 @@ class OptionAction(DictAction):
         others = [''.join(pair) for pair in pairs if pair[0] not in paths]
         super().__call__(parser, namespace, others, option_string)
         getattr(namespace, self.dest).update(paths)
-
-
-def next_command(tool: str, *arguments: object) -> str:
-    """The command line of a next step, as it is typed in this folder."""
-    # Not of resolved links: an environment's Python is a link to its base's
-    known = os.path.abspath(shutil.which('python') or '') == sys.executable
-    python = 'python' if known else os.path.relpath(sys.executable)
-    script = os.path.relpath(Path(__file__).parents[1] / tool)
-    return shlex.join([python, script, *map(str, arguments)])
 
 
 @contextmanager

@@ -11,14 +11,14 @@ import mmdet
 import mmengine.config
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
 from mmengine.runner import find_latest_checkpoint
 
 import projects.sprnet  # noqa: F401  for scripts that load no config
 
-from .cli import CFG_OPTIONS, OptionAction, next_command, one_sentence
+from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import moved_data, picture_options
 from .launcher_link import end_with_launcher
+from .next_step import print_next
 from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -41,7 +41,7 @@ def run_script(script: str) -> None:
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
-        if script == 'train.py' and is_main_process():
+        if script == 'train.py':
             print_prediction(argv)
 
 
@@ -113,6 +113,8 @@ def train_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--work-dir')
     parser.add_argument('--resume', nargs='?', const='auto')
     args, _ = parser.parse_known_args(argv)
+    folders = [a.split('=', 1)[1] for a in argv if a.startswith('work_dir=')]
+    args.work_dir = args.work_dir or (folders or [None])[-1]
     if args.config and not args.work_dir:
         config = Config.fromfile(args.config, import_custom_modules=False)
         default = os.path.join('work_dirs', Path(args.config).stem)
@@ -122,15 +124,14 @@ def train_args(argv: list[str]) -> argparse.Namespace:
 
 def print_prediction(argv: list[str]) -> None:
     """Print the command that predicts with what was trained: with the best
-    checkpoint, if the training keeps one."""
+    checkpoint, if the training keeps one; PICTURES are a folder."""
     args = train_args(argv)
     best = sorted(Path(args.work_dir).glob('best_*.pth'), key=os.path.getmtime)
     checkpoint = best[-1] if best else find_latest_checkpoint(args.work_dir)
     if checkpoint:
         # mmengine keeps absolute paths
         path = os.path.relpath(checkpoint)
-        command = next_command('predict.py', args.config, path, 'PICTURES')
-        print(f'Predict on a folder of PICTURES:\n  {command}')
+        print_next('predict.py', args.config, path, 'PICTURES', argv=argv)
 
 
 def mixed_precision(
