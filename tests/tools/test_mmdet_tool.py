@@ -9,7 +9,6 @@ from common.mmdet_scripts import (
     data_options,
     drawing_options,
     mixed_precision,
-    print_prediction,
     resume_or_start,
     with_options,
     worker_options,
@@ -210,25 +209,6 @@ def test_resume_without_a_checkpoint_keeps_load_from(tmp_path, capsys):
     assert resume_or_start(arguments) == arguments
     explicit = [str(SHAPES_CONFIG), '--resume', 'epoch_1.pth']
     assert resume_or_start(explicit) == explicit
-
-
-def test_training_ends_with_the_command_that_predicts(tmp_path, capsys):
-    arguments = [str(SHAPES_CONFIG), '--work-dir', str(tmp_path)]
-    arguments += ['--cfg-options', 'a=1']
-    print_prediction(arguments)
-    assert 'predict' not in capsys.readouterr().out
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
-    for name in ('epoch_9.pth', 'best_coco_segm_mAP_epoch_3.pth'):
-        (tmp_path / name).write_text('')
-        print_prediction(arguments)
-        line = capsys.readouterr().out.splitlines()[-1]
-        command = f'next: python tools/predict.py {SHAPES_CONFIG} '
-        assert line.startswith(command)
-        checkpoint, *rest = line.removeprefix(command).split()
-        assert os.path.samefile(checkpoint, tmp_path / name)
-        assert rest == ['PICTURES', '--cfg-options', 'a=1']
-    print_prediction([str(SHAPES_CONFIG), f'work_dir={tmp_path}'])
-    assert 'best_coco_segm_mAP_epoch_3.pth' in capsys.readouterr().out
 
 
 def test_mmdets_visualizer_is_replaced_and_anothers_kept(tmp_path):

@@ -18,7 +18,6 @@ import projects.sprnet  # noqa: F401  for scripts that load no config
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import moved_data, picture_options
 from .launcher_link import end_with_launcher
-from .next_step import print_next
 from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -41,8 +40,6 @@ def run_script(script: str) -> None:
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
-        if script == 'train.py':
-            print_prediction(argv)
 
 
 def with_options(argv: list[str], options: list[str]) -> list[str]:
@@ -96,42 +93,20 @@ def resume_or_start(argv: list[str]) -> list[str]:
     train.py ignores ``load_from`` with --resume, so a training that must start
     from a checkpoint would start from random weights.
     """
-    args = train_args(argv)
-    if args.resume != 'auto' or not args.config:
-        return argv
-    folder = args.work_dir
-    if os.path.isdir(folder) and find_latest_checkpoint(folder):
-        return argv
-    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
-    return [a for a in argv if a != '--resume']
-
-
-def train_args(argv: list[str]) -> argparse.Namespace:
-    """The config, the work folder and --resume of train.py's arguments."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('config', nargs='?')
     parser.add_argument('--work-dir')
     parser.add_argument('--resume', nargs='?', const='auto')
     args, _ = parser.parse_known_args(argv)
-    folders = [a.split('=', 1)[1] for a in argv if a.startswith('work_dir=')]
-    args.work_dir = args.work_dir or (folders or [None])[-1]
-    if args.config and not args.work_dir:
-        config = Config.fromfile(args.config, import_custom_modules=False)
-        default = os.path.join('work_dirs', Path(args.config).stem)
-        args.work_dir = config.get('work_dir', default)
-    return args
-
-
-def print_prediction(argv: list[str]) -> None:
-    """Print the command that predicts with what was trained: with the best
-    checkpoint, if the training keeps one; PICTURES are a folder."""
-    args = train_args(argv)
-    best = sorted(Path(args.work_dir).glob('best_*.pth'), key=os.path.getmtime)
-    checkpoint = best[-1] if best else find_latest_checkpoint(args.work_dir)
-    if checkpoint:
-        # mmengine keeps absolute paths
-        path = os.path.relpath(checkpoint)
-        print_next('predict.py', args.config, path, 'PICTURES', argv=argv)
+    if args.resume != 'auto' or not args.config:
+        return argv
+    folder = args.work_dir or Config.fromfile(
+        args.config, import_custom_modules=False
+    ).get('work_dir', os.path.join('work_dirs', Path(args.config).stem))
+    if os.path.isdir(folder) and find_latest_checkpoint(folder):
+        return argv
+    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
+    return [a for a in argv if a != '--resume']
 
 
 def mixed_precision(
