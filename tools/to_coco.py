@@ -150,7 +150,8 @@ def convert(args: argparse.Namespace) -> list[str]:
     order = [*found.classes, *sorted(labels - {*found.classes})]
     classes = args.classes or order
     parts = split(pictures, args.val)
-    write(parts, classes, images or source, out)
+    folder = source if source.is_dir() else source.parent
+    write(parts, classes, images or folder, out)
     print(f'{found.form}: {len(pictures)} of {len(found.sources)} read')
     report(pictures, parts, classes)
     preview = args.out / 'preview.jpg'

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import to_coco
 from PIL import Image
+from pycocotools.coco import COCO
+
+from .in_process import run_command
 
 HEIGHT, WIDTH = 80, 100
 
@@ -73,3 +77,45 @@ def drawing(
     file = folder / f'{name}.json'
     file.write_text(json.dumps({**data, **fields}))
     return file
+
+
+MASKS = [numbers() == n for n in (1, 2, 5, 9)]
+
+
+def convert(source, out, *arguments):
+    """The data sets of train and val, and what was left out."""
+    left_out = []
+    try:
+        run_command(to_coco, source, out, *arguments)
+    except SystemExit as end:
+        first, *left_out = end.code.splitlines()
+        assert first == 'to_coco.py: left out:'
+    return {f.stem: COCO(f) for f in sorted(out.glob('*.json'))}, left_out
+
+
+def masks_of(coco, name):
+    (image,) = [i for i in coco.imgs.values() if i['file_name'] == name]
+    return [coco.annToMask(a) for a in coco.imgToAnns[image['id']]]
+
+
+def assert_whole(coco, name, expected=MASKS):
+    """A picture's masks, boxes and areas are as drawn."""
+    masks = masks_of(coco, name)
+    assert len(masks) == len(expected)
+    for mask, drawn in zip(masks, expected):
+        assert np.array_equal(mask, drawn)
+    for one in coco.anns.values():
+        mask = coco.annToMask(one)
+        assert one['area'] == mask.sum() and one['iscrowd'] == 0
+        x, y, width, height = map(int, one['bbox'])
+        assert mask[y : y + height, x : x + width].any(1).all()
+        assert mask[y : y + height, x : x + width].sum() == mask.sum()
+
+
+def write_numbers(file, values=None):
+    values = numbers() if values is None else values
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == '.npy':
+        np.save(file, values)
+    else:
+        Image.fromarray(values).save(file)

@@ -1,7 +1,7 @@
 """COCO's JSONs as CVAT, Label Studio, Roboflow and others export them."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from .pictures import (
     object_of,
     part_of,
     picture_size,
+    refuse,
     run_lengths,
 )
 
@@ -40,21 +41,57 @@ def find(
         The pictures, and the names of the classes by their ids.
     """
     files = index(images or source)
-    sources, classes = [], []
+    sources: list[Source] = []
+    classes: list[str] = []
     for file, data in jsons.items():
-        names = {c['id']: str(c['name']) for c in data.get('categories', [])}
-        classes += [names[number] for number in sorted(names)]
-        annotations = defaultdict(list)
-        for one in data['annotations']:
-            annotations[one['image_id']].append(one)
         inside = file.relative_to(source).with_suffix('')
         part = part_of(re.split(r'[/._ -]', inside.as_posix()))
-        for image in data['images']:
-            here = partial(
-                read, image, annotations[image['id']], names, file, files
-            )
-            sources.append(Source(file / str(image['file_name']), here, part))
+        try:
+            names = names_of(data)
+            sources += pictures_of(file, data, names, files, part)
+        except Exception as error:  # of any type, for a foreign JSON
+            reason = f'it is not a COCO JSON: {error!r}'
+            sources.append(Source(file, partial(refuse, reason), None))
+            continue
+        classes += [names[number] for number in sorted(names)]
     return sources, list(dict.fromkeys(classes))
+
+
+def names_of(data: dict) -> dict[int, str]:
+    """The names of a JSON's categories by their ids."""
+    return {one['id']: str(one['name']) for one in data['categories']}
+
+
+def pictures_of(
+    file: Path,
+    data: dict,
+    names: dict[int, str],
+    files: dict[str, list[Path]],
+    part: str | None,
+) -> list[Source]:
+    """The pictures of a JSON; annotations of none are a source that refuses.
+
+    Raises:
+        Exception: Of any type, where it is no COCO JSON.
+    """
+    annotations = defaultdict(list)
+    for one in data['annotations']:
+        annotations[one['image_id']].append(one)
+    count = Counter(image['id'] for image in data['images'])
+    sources = []
+    for image in data['images']:
+        number = image['id']
+        own = annotations.pop(number, [])
+        here = partial(read, image, own, names, file, files)
+        if count[number] > 1:
+            here = partial(refuse, f'several images have its id {number}')
+        sources.append(Source(file / str(image['file_name']), here, part))
+    if annotations:
+        total = sum(map(len, annotations.values()))
+        numbers = ', '.join(map(str, annotations))
+        reason = f'{total} annotations belong to no image: image_id {numbers}'
+        sources.append(Source(file, partial(refuse, reason), None))
+    return sources
 
 
 def index(folder: Path) -> dict[str, list[Path]]:

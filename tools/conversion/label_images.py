@@ -22,6 +22,7 @@ from .pictures import (
     part_of,
     part_of_file,
     picture_size,
+    refuse,
 )
 
 IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img')
@@ -93,10 +94,6 @@ def pairs(
             gone = partial(refuse, 'no picture has its name')
             found.append(Source(file, gone, None))
     return found
-
-
-def refuse(reason: str) -> None:
-    raise InputError(reason)
 
 
 def read(image: Path, files: Sequence[Path], label: str) -> Picture:

@@ -79,6 +79,15 @@ def images_below(folder: Path) -> list[Path]:
     )
 
 
+def refuse(reason: str) -> None:
+    """Read nothing.
+
+    Raises:
+        InputError: Always, with this reason.
+    """
+    raise InputError(reason)
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture as MMDetection loads it.
 
