@@ -30,9 +30,7 @@ class SamePaddingConv2d(Conv2dAdaptivePadding):
         if self.stride != (1, 1):
             return super().forward(x)
         padding = tuple(size // 2 for size in self.kernel_size)
-        return F.conv2d(
-            x, self.weight, self.bias, 1, padding, 1, self.groups
-        )
+        return F.conv2d(x, self.weight, self.bias, 1, padding, 1, self.groups)
 
 
 @MODELS.register_module()
@@ -108,6 +106,4 @@ def load_from_package(name: str, map_location: Any = None) -> OrderedDict:
     weights = torch.load(file, map_location=map_location, weights_only=True)
     # Both networks list the same tensors in the same order. The package also
     # has those of the classifier, at the end.
-    return OrderedDict(
-        zip(EfficientNetLite0().state_dict(), weights.values())
-    )
+    return OrderedDict(zip(EfficientNetLite0().state_dict(), weights.values()))

@@ -25,9 +25,7 @@ class Objects(NamedTuple):
         return Objects(self.boxes * factor, np.ceil(self.images * factor))
 
 
-def objects_of(
-    images: Sequence[dict], annotations: Sequence[dict]
-) -> Objects:
+def objects_of(images: Sequence[dict], annotations: Sequence[dict]) -> Objects:
     """Read the objects of a COCO JSON, without crowds and empty boxes.
 
     Args:
@@ -49,9 +47,7 @@ def objects_of(
 def fitted(objects: Objects, size: int) -> Objects:
     """Scale objects as Resize does with ``scale=(size, size)``."""
     factors = size / objects.images.max(axis=1, initial=1)[:, None]
-    return Objects(
-        objects.boxes * factors, np.round(objects.images * factors)
-    )
+    return Objects(objects.boxes * factors, np.round(objects.images * factors))
 
 
 def resized(objects: Objects, pipeline: Sequence[dict]) -> Objects:
@@ -59,7 +55,7 @@ def resized(objects: Objects, pipeline: Sequence[dict]) -> Objects:
 
     Crops and other steps are not followed.
     """
-    steps = [s for s in pipeline if str(s['type']).endswith('Resize')]
+    steps = [s for s in pipeline if type_name(s).endswith('Resize')]
     transforms = [TRANSFORMS.build(step) for step in steps]
 
     @cache
@@ -76,6 +72,13 @@ def resized(objects: Objects, pipeline: Sequence[dict]) -> Objects:
     images = np.array(images, float).reshape(-1, 2)
     factors = np.tile(images / objects.images, 2)
     return Objects(objects.boxes * factors, images)
+
+
+def type_name(part: dict) -> str:
+    """Name of the type of a part of a config; pure Python configs hold the
+    type itself."""
+    kind = part.get('type', '')
+    return getattr(kind, '__name__', kind)
 
 
 def best_overlaps(objects: Objects, generator: dict) -> np.ndarray:
