@@ -10,6 +10,7 @@ values from the sizes of the objects, says why, and prints the next command.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from common.cli import at_least_one, existing, one_sentence, parser_of
@@ -102,6 +103,7 @@ def report(out: Path, data: DataSet, choice: Choice) -> None:
     for key, value in values.items():
         reason = why[f'why_{key}'].replace('\n# ', ' ')
         print(f'{key}={value}: {reason}')
+    out = os.path.relpath(out)
     print(f'wrote {out}')
     print_next('check_dataset.py', out, argv=())
 

@@ -9,7 +9,6 @@ from mmcv.cnn.bricks import Conv2dAdaptivePadding
 from mmdet.models.backbones.efficientnet import EfficientNet
 from mmdet.registry import MODELS
 from mmengine.runner import CheckpointLoader
-
 from torch import Tensor
 
 from .runtime.errors import InputError

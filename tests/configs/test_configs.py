@@ -146,6 +146,7 @@ def test_contents_agree_with_the_name(config):
             swin='SwinTransformer',
             pvtv2='PyramidVisionTransformerV2',
             regnetx='RegNet',
+            efficientnet='EfficientNetLite0',
         )[words[1].split('-')[0]]
         assert backbone.type == kind
 
@@ -164,7 +165,7 @@ def test_contents_agree_with_the_name(config):
     if 'mask_head' in model:
         for option, holds in MASK_OPTIONS.items():
             assert holds(model.mask_head) == (option in words), option
-        if words[1] not in ('r18', 'r34'):
+        if words[1] not in ('r18', 'r34', 'efficientnet-lite0'):
             assert model.mask_head.decoder.channels == 256
         if 'plus-box' not in words:
             assert model.mask_head.sampler.max_pixels == 300
@@ -200,6 +201,11 @@ def test_recipe_agrees_with_the_name(config):
         assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             assert loader.dataset.metainfo.classes == CLASSES
+        return
+    if name.endswith('_own'):
+        assert optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+        assert cfg.data_root == 'data/own/'
+        assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs
         return
     assert cfg.data_root == 'data/coco/'
     if 'paper' in name:

@@ -73,7 +73,7 @@ def rules_of(model: dict) -> list[Rule]:
         effect = 'at most their best anchor trains their boxes'
         rules.append(Rule(assigner['pos_iou_thr'], effect))
     sampler = (model.get('mask_head') or {}).get('sampler') or {}
-    kind = TASK_UTILS.get(type_name(sampler))
+    kind = TASK_UTILS.get(type_name(sampler)) if sampler else None
     if kind in (OverlapPixelSampler, EveryObjectPixelSampler):
         effect = (
             'they train no mask'

@@ -38,7 +38,7 @@ def read_data(root: Path) -> DataSet:
     if names['train'] != names['val']:
         raise InputError(
             f'{root}: train.json has the categories {names["train"]}, '
-            f'val.json {names["val"]}; give both the same, in one order'
+            f'val.json ({names["val"]}); give both the same, in one order'
         )
     images, annotations = (data['train'][k] for k in ('images', 'annotations'))
     objects = objects_of(images, annotations)
