@@ -10,7 +10,6 @@ values from the sizes of the objects, says why, and prints the next command.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from common.cli import at_least_one, existing, one_sentence, parser_of
@@ -19,6 +18,7 @@ from common.next_step import print_next
 from mmdet.utils import register_all_modules
 from own_config.data import DataSet, read_data
 from own_config.propose import (
+    from_p2,
     propose_anchors,
     propose_epochs,
     propose_size,
@@ -61,11 +61,14 @@ def parse_args() -> argparse.Namespace:
 def choose(args: argparse.Namespace, data: DataSet) -> Choice:
     """Take what was given, and propose the rest."""
     size = args.size or propose_size(data.objects)
+    anchors = propose_anchors(data.objects, size)
+    if args.model.startswith('mask-rcnn'):
+        anchors = from_p2(anchors)
     return Choice(
         size=size,
         batch=args.batch,
         epochs=args.epochs or propose_epochs(data.pictures, args.batch),
-        anchors=propose_anchors(data.objects, size),
+        anchors=anchors,
     )
 
 
@@ -74,7 +77,7 @@ def main() -> None:
     register_all_modules()
     with one_sentence():
         name = args.data.resolve().name
-        out = args.out or ROOT / 'configs' / f'{name}.py'
+        out = args.out or Path('configs', f'{name}.py')
         if out.exists():
             raise InputError(
                 f'{out} exists already; remove it, or name another with --out'
@@ -103,7 +106,6 @@ def report(out: Path, data: DataSet, choice: Choice) -> None:
     for key, value in values.items():
         reason = why[f'why_{key}'].replace('\n# ', ' ')
         print(f'{key}={value}: {reason}')
-    out = os.path.relpath(out)
     print(f'wrote {out}')
     print_next('check_dataset.py', out, argv=())
 

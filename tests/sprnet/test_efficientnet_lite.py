@@ -49,7 +49,11 @@ def test_statistics_stay_and_frozen_stages_do_not_learn():
     before = {k: v.clone() for k, v in model.named_buffers()}
     sum(m.mean() for m in model(torch.randn(2, 3, 64, 64))).backward()
     assert all(torch.equal(before[k], v) for k, v in model.named_buffers())
-    learns = {n.split('.')[1] for n, p in model.named_parameters() if p.grad is not None}
+    learns = {
+        n.split('.')[1]
+        for n, p in model.named_parameters()
+        if p.grad is not None
+    }
     assert learns == {'3', '4', '5'}
 
 

@@ -1,9 +1,5 @@
 """How objects fit a config: sizes, overlaps, and what is said of them."""
 
-import check_dataset
-import numpy as np
-import pytest
-import torch
 from common.anchor_fit import (
     Objects,
     best_overlaps,
@@ -12,6 +8,11 @@ from common.anchor_fit import (
     resized,
     with_base,
 )
+
+import check_dataset
+import numpy as np
+import pytest
+import torch
 from dataset_check.fit import Fit, Rule, draw_fit, fit_lines, fit_of, rules_of
 from dataset_check.split import Record
 from mmcv.transforms import Resize
@@ -170,5 +171,8 @@ def test_check_dataset_says_it(shapes, tmp_path, capsys):
     )
     printed = capsys.readouterr().out
     assert 'fit: as the network sees them' in printed
-    assert f'next: python tools/train.py {SHAPES_CONFIG} --cfg-options {option}' in printed
+    assert (
+        f'next: python tools/train.py {SHAPES_CONFIG} --cfg-options {option}'
+        in printed
+    )
     assert is_picture(picture)

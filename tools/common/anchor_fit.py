@@ -26,7 +26,7 @@ class Objects(NamedTuple):
 
 
 def objects_of(images: Sequence[dict], annotations: Sequence[dict]) -> Objects:
-    """Read the objects of a COCO JSON, without crowds and empty boxes.
+    """Read the objects of a COCO JSON, without crowds and boxes of no area.
 
     Args:
         images: With ``id``, ``width`` and ``height``.
@@ -36,12 +36,13 @@ def objects_of(images: Sequence[dict], annotations: Sequence[dict]) -> Objects:
     kept = [
         a
         for a in annotations
-        if not a.get('iscrowd') and min(a['bbox'][2:]) > 0
+        if not a.get('iscrowd') and a['image_id'] in sizes
     ]
     boxes = np.array([a['bbox'] for a in kept], float).reshape(-1, 4)
+    places = np.array([sizes[a['image_id']] for a in kept], float)
+    usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     boxes[:, 2:] += boxes[:, :2]
-    places = [sizes[a['image_id']] for a in kept]
-    return Objects(boxes, np.array(places, float).reshape(-1, 2))
+    return Objects(boxes[usable], places.reshape(-1, 2)[usable])
 
 
 def fitted(objects: Objects, size: int) -> Objects:

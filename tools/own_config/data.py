@@ -7,9 +7,14 @@ from typing import Any, NamedTuple
 
 from common.anchor_fit import Objects, objects_of
 
-import numpy as np
-
 from projects.sprnet.runtime.errors import InputError
+
+SPLITS = ('train', 'val')
+FIELDS = dict(
+    images=('id', 'file_name', 'width', 'height'),
+    annotations=('image_id', 'bbox'),
+    categories=('id', 'name'),
+)
 
 
 class DataSet(NamedTuple):
@@ -19,7 +24,6 @@ class DataSet(NamedTuple):
     classes: tuple[str, ...]
     folders: dict[str, str]  # of the images, below root, by split
     pictures: int  # for training, with at least one object
-    most_objects: int  # in a picture
     objects: Objects  # for training
 
 
@@ -38,30 +42,20 @@ def read_data(root: Path) -> DataSet:
     if names['train'] != names['val']:
         raise InputError(
             f'{root}: train.json has the categories {names["train"]}, '
-            f'val.json ({names["val"]}); give both the same, in one order'
+            f'val.json {names["val"]}; give both the same, in one order'
         )
     images, annotations = (data['train'][k] for k in ('images', 'annotations'))
     objects = objects_of(images, annotations)
     if not len(objects.boxes):
         raise InputError(f'{root}/train.json has no object; annotate some')
-    owners = [a['image_id'] for a in annotations if not a.get('iscrowd')]
-    counts = np.unique(owners, return_counts=True)[1]
+    owners = {a['image_id'] for a in annotations if not a.get('iscrowd')}
     return DataSet(
         root=root,
         classes=names['train'],
         folders={s: find_images(root, s, data[s]) for s in SPLITS},
-        pictures=len(counts),
-        most_objects=int(counts.max()),
+        pictures=len(owners),
         objects=objects,
     )
-
-
-SPLITS = ('train', 'val')
-FIELDS = dict(
-    images=('id', 'file_name', 'width', 'height'),
-    annotations=('image_id', 'bbox'),
-    categories=('id', 'name'),
-)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -80,7 +74,12 @@ def read_json(file: Path) -> dict[str, Any]:
         for key, fields in FIELDS.items():
             for item in data[key]:
                 [item[field] for field in fields]
-    except (ValueError, TypeError, KeyError) as error:
+        for image in data['images']:
+            if not min(image['width'], image['height']) > 0:
+                raise ValueError(f'an image without area: {image}')
+        for annotation in data['annotations']:
+            [float(v) for v in annotation['bbox']][3]
+    except (ValueError, TypeError, LookupError) as error:
         raise InputError(
             f'{file} is not a COCO JSON ({type(error).__name__}: {error}); '
             f'write it again, with {", ".join(FIELDS)}'

@@ -52,6 +52,12 @@ def propose_anchors(objects: Objects, size: int) -> Anchors:
     return fine if share(fine) > share(coarse) + WORTH else coarse
 
 
+def from_p2(anchors: Anchors) -> Anchors:
+    """The same sizes on a pyramid that starts at P2, as Mask R-CNN's does."""
+    factor = anchors.strides[0] // STRIDES[1][0]
+    return anchors._replace(base=anchors.base * factor, strides=STRIDES[1])
+
+
 def rate(objects: Objects, base: float, strides: tuple[int, ...]) -> Anchors:
     """Count the objects that anchors fit."""
     generator = with_base(dict(ANCHORS, strides=list(strides)), base)

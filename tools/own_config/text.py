@@ -16,9 +16,9 @@ ENOUGH = 0.9
 
 TEMPLATE = """\
 # Written by tools/new_config.py for {root}
-_base_ = '{base}'
+_base_ = {base!r}
 
-data_root = '{root}'
+data_root = {root!r}
 classes = {classes}
 # {why_size}
 size = {size}
@@ -36,7 +36,7 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         metainfo=dict(classes=classes),
-        data_prefix=dict(img='{folders[train]}'),
+        data_prefix=dict(img={folders[train]!r}),
         pipeline=[*_base_.load, resize, _base_.flip, _base_.pack],
     ),
 )
@@ -44,7 +44,7 @@ val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         metainfo=dict(classes=classes),
-        data_prefix=dict(img='{folders[val]}'),
+        data_prefix=dict(img={folders[val]!r}),
         pipeline=[_base_.load[0], resize, _base_.load[1], _base_.pack_test],
     ),
 )
