@@ -62,8 +62,11 @@ def small(config, data_root):
     model.test_cfg.get('rcnn', model.test_cfg).score_thr = 0.0
     for head in heads:
         head.num_classes = len(CLASSES)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+    for split in ('train', 'val'):
+        loader = cfg[f'{split}_dataloader']
         loader.dataset.data_root = str(data_root)
+        loader.dataset.ann_file = f'annotations/instances_{split}2017.json'
+        loader.dataset.data_prefix = dict(img=f'{split}2017/')
         loader.dataset.metainfo = dict(classes=CLASSES)
         for transform in loader.dataset.pipeline:
             if transform.type == 'Resize':
