@@ -16,8 +16,9 @@ from mmengine.runner import find_latest_checkpoint
 import projects.sprnet  # noqa: F401  for scripts that load no config
 
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
-from .configs import moved_data, picture_options
+from .configs import ensure_test_set, moved_data, picture_options
 from .launcher_link import end_with_launcher
+from .next_step import print_next
 from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -40,6 +41,34 @@ def run_script(script: str) -> None:
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
+        if script == 'train.py':
+            print_test(argv)
+        elif script == 'test.py':
+            print_predict(argv)
+
+
+def print_test(argv: list[str]) -> None:
+    """Print the command that tests what train.py has trained."""
+    args, folder = training_of(argv)
+    if os.path.isdir(folder) and (file := find_latest_checkpoint(folder)):
+        words = [args.config, os.path.relpath(file), '--show-dir', 'pictures']
+        print_next('test.py', *words, argv=argv)
+
+
+def print_predict(argv: list[str]) -> None:
+    """Print the command that predicts on the images that test.py tested."""
+    place = next((i for i, a in enumerate(argv) if a.endswith('.py')), None)
+    if place is None:
+        return
+    file, checkpoint = argv[place : place + 2]
+    config = Config.fromfile(file, import_custom_modules=False)
+    ensure_test_set(config)
+    moved = (option.split('=', 1) for option in data_options(argv))
+    config.merge_from_dict(dict(moved))
+    dataset = config.test_dataloader.dataset
+    prefix = dataset.get('data_prefix') or {}
+    folder = os.path.join(dataset.get('data_root', ''), prefix.get('img', ''))
+    print_next('predict.py', file, checkpoint, folder, argv=argv)
 
 
 def with_options(argv: list[str], options: list[str]) -> list[str]:
@@ -93,20 +122,28 @@ def resume_or_start(argv: list[str]) -> list[str]:
     train.py ignores ``load_from`` with --resume, so a training that must start
     from a checkpoint would start from random weights.
     """
+    args, folder = training_of(argv)
+    if args.resume != 'auto' or not args.config:
+        return argv
+    if os.path.isdir(folder) and find_latest_checkpoint(folder):
+        return argv
+    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
+    return [a for a in argv if a != '--resume']
+
+
+def training_of(argv: list[str]) -> tuple[argparse.Namespace, str]:
+    """Some of train.py's arguments, and its work directory ('' without a
+    config)."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('config', nargs='?')
     parser.add_argument('--work-dir')
     parser.add_argument('--resume', nargs='?', const='auto')
     args, _ = parser.parse_known_args(argv)
-    if args.resume != 'auto' or not args.config:
-        return argv
-    folder = args.work_dir or Config.fromfile(
-        args.config, import_custom_modules=False
-    ).get('work_dir', os.path.join('work_dirs', Path(args.config).stem))
-    if os.path.isdir(folder) and find_latest_checkpoint(folder):
-        return argv
-    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
-    return [a for a in argv if a != '--resume']
+    if not args.config or args.work_dir:
+        return args, args.work_dir or ''
+    config = Config.fromfile(args.config, import_custom_modules=False)
+    default = os.path.join('work_dirs', Path(args.config).stem)
+    return args, config.get('work_dir', default)
 
 
 def mixed_precision(
