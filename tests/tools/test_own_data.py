@@ -20,7 +20,7 @@ from support.helpers import CONFIGS, ROOT
 
 PAGE = (CONFIGS / 'OWN_DATA.md').read_text()
 CONFIG = re.search(r'```python\n(.*?)```', PAGE, re.DOTALL)[1]
-STORY, BROWSE = (
+STORY, (BROWSE,), (TEST,) = (
     block.splitlines()
     for block in re.findall(r'```bash\n(.*?)```', PAGE, re.DOTALL)
 )
@@ -102,7 +102,8 @@ def followed(tmp_path_factory):
             printed = call(command, *more.get(tool, []))
             found = re.findall('^next: (.*)$', printed, re.MULTILINE)
             command = found[-1] if found else None
-        call(BROWSE[0], *options)
+        call(BROWSE, *options)
+        call(TEST.replace('epoch_36', 'epoch_1'), *options)
     return folder, commands
 
 

@@ -18,7 +18,7 @@ import projects.sprnet  # noqa: F401  for scripts that load no config
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import ensure_test_set, moved_data, picture_options
 from .launcher_link import end_with_launcher
-from .next_step import print_next
+from .next_step import config_options, print_next
 from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -42,17 +42,19 @@ def run_script(script: str) -> None:
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
         if script == 'train.py':
-            print_test(argv)
+            print_test_and_predict(argv)
         elif script == 'test.py':
             print_predict(argv)
 
 
-def print_test(argv: list[str]) -> None:
-    """Print the command that tests what train.py has trained."""
+def print_test_and_predict(argv: list[str]) -> None:
+    """Print the commands that test what train.py has trained, and that predict
+    without a test."""
     args, folder = training_of(argv)
     if os.path.isdir(folder) and (file := find_latest_checkpoint(folder)):
-        words = [args.config, os.path.relpath(file), '--show-dir', 'pictures']
-        print_next('test.py', *words, argv=argv)
+        model = [args.config, os.path.relpath(file)]
+        print_next('test.py', *model, '--show-dir', 'pictures', argv=argv)
+        print_predict([*model, *config_options(argv)])
 
 
 def print_predict(argv: list[str]) -> None:
