@@ -22,6 +22,8 @@ from support.in_process import (
     save_checkpoint,
 )
 
+from projects.sprnet import FolderVisualizer
+
 FPN_CONFIG = CONFIGS / 'sprnet_r18_fpn_shapes.py'
 
 
@@ -94,6 +96,19 @@ def test_an_image_without_objects_is_drawn_enlarged():
     picture = draw_objects(visualizer, image, truth, 400)
     assert picture.shape == (320, 400, 3) and picture.std() > 10
     assert '0 of 0 (recall -)' in compare.title('a', truth, np.zeros(0, bool))
+
+
+def test_options_of_the_visualizer_reach_every_picture():
+    options = dict(labels='never', alpha=0.1)
+    config = load_config(
+        SHAPES_CONFIG, {f'visualizer.{k}': v for k, v in options.items()}
+    )
+    meta = dict(classes=CLASSES)
+    visualizer = make_visualizer(config, meta)
+    assert isinstance(visualizer, FolderVisualizer)
+    assert (visualizer.labels, visualizer.alpha) == ('never', 0.1)
+    other = make_visualizer(load_config(SHAPES_CONFIG, {}), meta)
+    assert (other.labels, other.dataset_meta) == ('auto', meta)
 
 
 def test_draws_every_image_and_prints_recalls(
