@@ -10,6 +10,10 @@ masks at once, by kind: what MMDetection does about them, and the remedy.
                that nobody annotated; the command fails
     warning    MMDetection goes on, but part of the data may be lost
     note       MMDetection handles it well; not counted as a fault
+
+Then it says how the training set fits the config: the sizes of the objects as
+the network sees them, how many have no anchor that trains them, and what to
+change.
 """
 
 import argparse
@@ -26,12 +30,14 @@ from common.cli import (
     parser_of,
 )
 from common.configs import leaves, load_config, unwrap
+from common.next_step import print_next
 from common.threads import available_cpus
 
 import numpy as np
 from dataset_check.annotations import check_json, read
 from dataset_check.contents import check_learnt, identities
 from dataset_check.faults import Fault
+from dataset_check.fit import Fit, draw_fit, fit_lines, fit_of
 from dataset_check.images import check_record
 from dataset_check.pipeline import check_pipeline
 from dataset_check.report import count, report
@@ -65,6 +71,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--out', type=Path, help='also write all faults to this file'
+    )
+    parser.add_argument(
+        '--picture',
+        type=Path,
+        help='also draw the sizes of objects and anchors to this file',
     )
     parser.add_argument(
         '--processes',
@@ -243,6 +254,7 @@ def main() -> None:
         splits = splits_of(config)
     lines, all_lines, errors = [], [], 0
     learnt: set[str] = set()
+    fits: list[Fit] = []
     for name, split in splits:
         print(f'\n{name}: {split.ann_file}', flush=True)
         records, faults = check(split, args.processes)
@@ -254,6 +266,10 @@ def main() -> None:
         lines += ['', heading, *report(faults, args.first)]
         all_lines += ['', heading, *report(faults, len(faults))]
         errors += count(faults, 'error')
+        if split.training and not count(faults, 'error'):
+            pipeline = split.dataset.get('pipeline', [])
+            fits.append(fit_of(records, pipeline, config.model))
+            lines += fit_lines(fits[-1])
     print('\n'.join(lines))
     if args.out:
         with one_sentence():
@@ -265,6 +281,10 @@ def main() -> None:
     if loader and is_a(MODELS, config.model.get('mask_head') or {}, SPRHead):
         with one_sentence():
             check_pipeline(loader.dataset)
+    if args.picture and fits:
+        draw_fit(fits[0], args.picture)
+        print(f'\ndrew {args.picture}')
+    print_next('train.py', args.config, argv=sys.argv)
 
 
 if __name__ == '__main__':

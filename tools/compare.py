@@ -26,14 +26,13 @@ from common.cli import (
 )
 from common.configs import ensure_validation_set, load_config, load_model
 from common.images import ground_truth, select
+from common.pictures import draw_objects, make_visualizer
 
 import mmcv
 import numpy as np
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from mmdet.apis import inference_detector
 from mmdet.registry import DATASETS
-from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
@@ -107,23 +106,6 @@ def detections(
     return detected[detected.scores >= threshold].cpu()
 
 
-def drawn(
-    visualizer: DetLocalVisualizer, image: np.ndarray, objects: InstanceData
-) -> np.ndarray:
-    """Draw objects on an image, (H, W, 3) RGB."""
-    objects = objects.clone()
-    scale = LEAST_SIDE / max(image.shape[:2])
-    if scale > 1:  # lines and letters have a fixed width
-        image = mmcv.imrescale(image, scale)
-        objects.bboxes = objects.bboxes * scale
-        objects.masks = F.interpolate(
-            objects.masks[:, None].byte(), image.shape[:2]
-        )[:, 0].bool()
-    sample = DetDataSample(gt_instances=objects)
-    visualizer.add_datasample('', image, sample, draw_pred=False)
-    return visualizer.get_image()
-
-
 def classes_of(config: Config) -> Sequence[str]:
     """The classes of a config's validation set."""
     lazy = dict(config.val_dataloader.dataset, lazy_init=True)
@@ -177,13 +159,14 @@ def compare_image(
     for name, model in zip(names, models):
         detected = detections(model, info['img_path'], args.score_thr)
         hits = recalled(truth, detected)
-        picture = drawn(visualizer, image, detected)
+        picture = draw_objects(visualizer, image, detected, LEAST_SIDE)
         panels.append((title(name, detected, hits), picture))
         all_hits.append(hits)
     truth_title = (
         f'ground truth (objects: {len(truth)})\nimage {info["img_id"]}'
     )
-    panels.append((truth_title, drawn(visualizer, image, truth)))
+    picture = draw_objects(visualizer, image, truth, LEAST_SIDE)
+    panels.append((truth_title, picture))
     save_row(panels, args.out_dir / f'{info["img_id"]}.png')
     return all_hits
 
@@ -209,8 +192,7 @@ def compare(args: argparse.Namespace) -> None:
         load_model(config_a, args.checkpoint_a, args.device),
         load_model(config_b, args.checkpoint_b, args.device),
     ]
-    visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dataset.metainfo
+    visualizer = make_visualizer(config_a, dataset.metainfo)
     hits = [
         compare_image(
             dataset.get_data_info(i), models, names, visualizer, args

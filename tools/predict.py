@@ -12,7 +12,7 @@ glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
                of at least --score-thr
     preds/     a JSON for each picture and each frame of a video: all boxes,
                scores, labels and masks (COCO RLE), as DetInferencer writes
-               them
+               them; --polygons adds their outlines
     coco.json  all of them as one COCO data set with scores; with --ann-file in
                COCO's result format, with the ids of that file
 
@@ -38,6 +38,7 @@ from common.cli import (
     score,
 )
 from common.configs import ensure_test_set, load_config, refuse_mismatch
+from common.pictures import contact_sheet
 
 import mmcv
 import mmengine
@@ -52,12 +53,8 @@ from prediction.inputs import (
     loaded_frames,
     loaded_images,
 )
-from prediction.pictures import (
-    contact_sheet,
-    mp4_name,
-    picture_file,
-    write_video,
-)
+from prediction.pictures import mp4_name, picture_file, write_video
+from prediction.polygons import polygons_of
 
 from projects.sprnet import RLEMasks
 from projects.sprnet.runtime.errors import InputError
@@ -96,6 +93,12 @@ def parse_args() -> argparse.Namespace:
         type=picture_file,
         metavar='FILE',
         help='also draw all pictures as a grid into this file',
+    )
+    parser.add_argument(
+        '--polygons',
+        action='store_true',
+        help='also write masks as polygons, the coordinates of a GeoJSON '
+        'MultiPolygon: parts, of each its outline and its holes',
     )
     add_device(parser)
     add_cfg_options(parser)
@@ -156,6 +159,9 @@ class Predictor:
         args = self.args
         for item, sample in detect(self.inferencer, items, args.batch_size):
             prediction = self.inferencer.pred2dict(sample)
+            if args.polygons and 'masks' in prediction:
+                masks = prediction['masks']
+                prediction['polygons'] = [polygons_of(m) for m in masks]
             mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
             height, width = item.picture.shape[:2]
             self.results.add(
@@ -215,7 +221,9 @@ def main() -> None:
             predictor.predict_images(images, ids)
             predictor.predict_videos(videos, len(images) + 1)
         if predictor.pictures and args.contact_sheet:
-            contact_sheet(predictor.pictures, args.contact_sheet)
+            pictures = map(mmcv.imread, predictor.pictures)
+            count = len(predictor.pictures)
+            contact_sheet(pictures, count, args.contact_sheet)
     print(
         f'drawn to {args.out_dir / "vis"}, written to '
         f'{args.out_dir / "preds"} and {predictor.results.path}'

@@ -130,4 +130,6 @@ step "mmcv, mmengine, mmdet" \
 "$venv/bin/python" -c 'import mmcv.ops, mmdet' >>"$log" 2>&1 ||
     fail "mmcv is installed but does not load$hint (log: $log)"
 echo "$wanted $ops" >"$stamp"
-echo "setup: done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
+echo "setup: done in $((SECONDS / 60)) min $((SECONDS % 60)) s
+setup: with your own pictures and masks, go on by
+  source $venv/bin/activate; python tools/to_coco.py FOLDER data/own"

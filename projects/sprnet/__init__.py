@@ -6,6 +6,7 @@ mmengine load checkpoints without running code that they may carry.
 
 from .box_grid import BoxGrid
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
+from .efficientnet_lite import EfficientNetLite0
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
 from .mask_outputs import DenseMasks, RLEMasks
@@ -40,6 +41,7 @@ __all__ = [
     'CocoAPARMetric',
     'ConsecutiveConvs',
     'DenseMasks',
+    'EfficientNetLite0',
     'EpochSeedHook',
     'EvaluationFileHook',
     'EveryObjectPixelSampler',

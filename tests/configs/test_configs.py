@@ -62,8 +62,11 @@ def small(config, data_root):
     model.test_cfg.get('rcnn', model.test_cfg).score_thr = 0.0
     for head in heads:
         head.num_classes = len(CLASSES)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+    for split in ('train', 'val'):
+        loader = cfg[f'{split}_dataloader']
         loader.dataset.data_root = str(data_root)
+        loader.dataset.ann_file = f'annotations/instances_{split}2017.json'
+        loader.dataset.data_prefix = dict(img=f'{split}2017/')
         loader.dataset.metainfo = dict(classes=CLASSES)
         for transform in loader.dataset.pipeline:
             if transform.type == 'Resize':
@@ -146,6 +149,7 @@ def test_contents_agree_with_the_name(config):
             swin='SwinTransformer',
             pvtv2='PyramidVisionTransformerV2',
             regnetx='RegNet',
+            efficientnet='EfficientNetLite0',
         )[words[1].split('-')[0]]
         assert backbone.type == kind
 
@@ -164,7 +168,7 @@ def test_contents_agree_with_the_name(config):
     if 'mask_head' in model:
         for option, holds in MASK_OPTIONS.items():
             assert holds(model.mask_head) == (option in words), option
-        if words[1] not in ('r18', 'r34'):
+        if words[1] not in ('r18', 'r34', 'efficientnet-lite0'):
             assert model.mask_head.decoder.channels == 256
         if 'plus-box' not in words:
             assert model.mask_head.sampler.max_pixels == 300
@@ -200,6 +204,11 @@ def test_recipe_agrees_with_the_name(config):
         assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             assert loader.dataset.metainfo.classes == CLASSES
+        return
+    if name.endswith('_own'):
+        assert optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+        assert cfg.data_root == 'data/own/'
+        assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs
         return
     assert cfg.data_root == 'data/coco/'
     if 'paper' in name:

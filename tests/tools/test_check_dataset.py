@@ -244,7 +244,9 @@ def test_finds_and_names_the_fault(kind, change, loading_stops, tmp_path):
     (fault, *_) = [f for f in faults if f.kind == kind]
     assert set(f.kind for f in faults) <= set(KINDS)
     lines = '\n'.join(report(faults, first=5))
-    assert kind in lines and str(fault) in lines
+    assert kind in lines
+    # What needs no remedy is one line, however many images have it.
+    assert (str(fault) in lines) == bool(KINDS[kind].remedy)
     assert KINDS[kind].remedy in lines
     # What the report says is what MMDetection does.
     assert stops(loaded, tmp_path) == loading_stops

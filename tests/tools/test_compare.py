@@ -2,13 +2,14 @@
 
 from common.configs import load_config
 from common.images import ground_truth
+from common.pictures import draw_objects, make_visualizer
 
 import compare
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import DATASETS
-from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from shapes_data.scenes import CLASSES
@@ -20,6 +21,8 @@ from support.in_process import (
     run_command,
     save_checkpoint,
 )
+
+from projects.sprnet import FolderVisualizer
 
 FPN_CONFIG = CONFIGS / 'sprnet_r18_fpn_shapes.py'
 
@@ -89,11 +92,23 @@ def test_ground_truth_has_the_annotations_but_no_crowds(shapes):
 def test_an_image_without_objects_is_drawn_enlarged():
     image = np.random.default_rng(0).integers(0, 255, (96, 120, 3), np.uint8)
     truth = ground_truth(dict(instances=[], height=96, width=120), (96, 120))
-    visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dict(classes=CLASSES)
-    picture = compare.drawn(visualizer, image, truth)
+    visualizer = make_visualizer(Config(), dict(classes=CLASSES))
+    picture = draw_objects(visualizer, image, truth, 400)
     assert picture.shape == (320, 400, 3) and picture.std() > 10
     assert '0 of 0 (recall -)' in compare.title('a', truth, np.zeros(0, bool))
+
+
+def test_options_of_the_visualizer_reach_every_picture():
+    options = dict(labels='never', alpha=0.1)
+    config = load_config(
+        SHAPES_CONFIG, {f'visualizer.{k}': v for k, v in options.items()}
+    )
+    meta = dict(classes=CLASSES)
+    visualizer = make_visualizer(config, meta)
+    assert isinstance(visualizer, FolderVisualizer)
+    assert (visualizer.labels, visualizer.alpha) == ('never', 0.1)
+    other = make_visualizer(load_config(SHAPES_CONFIG, {}), meta)
+    assert (other.labels, other.dataset_meta) == ('auto', meta)
 
 
 def test_draws_every_image_and_prints_recalls(

@@ -4,8 +4,10 @@ import os
 import sys
 
 from common.cli import OptionAction, add_cfg_options, parser_of
+from common.configs import load_config
 from common.mmdet_scripts import (
     data_options,
+    drawing_options,
     mixed_precision,
     resume_or_start,
     with_options,
@@ -207,6 +209,21 @@ def test_resume_without_a_checkpoint_keeps_load_from(tmp_path, capsys):
     assert resume_or_start(arguments) == arguments
     explicit = [str(SHAPES_CONFIG), '--resume', 'epoch_1.pth']
     assert resume_or_start(explicit) == explicit
+
+
+def test_mmdets_visualizer_is_replaced_and_anothers_kept(tmp_path):
+    config = tmp_path / 'config.py'
+    for kind, options in (
+        ('DetLocalVisualizer', ['visualizer.type=FolderVisualizer']),
+        ('Visualizer', []),
+    ):
+        config.write_text(f'visualizer = dict(type={kind!r})')
+        assert drawing_options('test.py', [str(config)]) == options
+        assert drawing_options('train.py', [str(config)]) == []
+        changed = {'visualizer.labels': 'never'}
+        visualizer = load_config(config, changed).visualizer
+        expected = options[0].split('=')[1] if options else kind
+        assert visualizer == dict(type=expected, labels='never')
 
 
 def test_loaders_without_workers_keep_none():

@@ -22,7 +22,7 @@ def load_config(path: Path, options: dict) -> Config:
     """Load a config and override options of it.
 
     The option ``data_root`` moves all of the config's data, see
-    :func:`moved_data`.
+    :func:`moved_data`. MMDetection's own visualizer becomes ours.
 
     Raises:
         InputError: The config has no ``data_root`` to override.
@@ -30,8 +30,16 @@ def load_config(path: Path, options: dict) -> Config:
     config = Config.fromfile(path)
     if 'data_root' in options:
         config.merge_from_dict(moved_data(config, options['data_root']))
-    config.merge_from_dict(options)
+    config.merge_from_dict(picture_options(config) | options)
     return config
+
+
+def picture_options(config: Config) -> dict[str, str]:
+    """Options that replace MMDetection's visualizer, whose labels hide small
+    objects, by ours."""
+    visualizer = config.get('visualizer') or {}
+    stock = visualizer.get('type') in ('DetLocalVisualizer', None)
+    return {'visualizer.type': 'FolderVisualizer'} if stock else {}
 
 
 def moved_data(config: Config, folder: str) -> dict[str, str]:

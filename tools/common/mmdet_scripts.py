@@ -16,12 +16,14 @@ from mmengine.runner import find_latest_checkpoint
 import projects.sprnet  # noqa: F401  for scripts that load no config
 
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
-from .configs import moved_data
+from .configs import ensure_test_set, moved_data, picture_options
 from .launcher_link import end_with_launcher
+from .next_step import config_options, print_next
 from .ranks import rank_options
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 AMP = '--amp'
+DRAW = ('analysis_tools/browse_dataset.py', 'test.py')
 
 
 def run_script(script: str) -> None:
@@ -34,11 +36,41 @@ def run_script(script: str) -> None:
         OptionAction.paths |= {option.split('=')[0] for option in moved}
         mmengine.config.DictAction = OptionAction
         options = moved + rank_options(argv) + precision
-        options += worker_options(argv) + picture_options(script, argv)
+        options += worker_options(argv) + drawing_options(script, argv)
         if script == 'train.py':
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
         runpy.run_path(str(SCRIPTS / script), run_name='__main__')
+        if script == 'train.py':
+            print_test_and_predict(argv)
+        elif script == 'test.py':
+            print_predict(argv)
+
+
+def print_test_and_predict(argv: list[str]) -> None:
+    """Print the commands that test what train.py has trained, and that predict
+    without a test."""
+    args, folder = training_of(argv)
+    if os.path.isdir(folder) and (file := find_latest_checkpoint(folder)):
+        model = [args.config, os.path.relpath(file)]
+        print_next('test.py', *model, '--show-dir', 'pictures', argv=argv)
+        print_predict([*model, *config_options(argv)])
+
+
+def print_predict(argv: list[str]) -> None:
+    """Print the command that predicts on the images that test.py tested."""
+    place = next((i for i, a in enumerate(argv) if a.endswith('.py')), None)
+    if place is None:
+        return
+    file, checkpoint = argv[place : place + 2]
+    config = Config.fromfile(file, import_custom_modules=False)
+    ensure_test_set(config)
+    moved = (option.split('=', 1) for option in data_options(argv))
+    config.merge_from_dict(dict(moved))
+    dataset = config.test_dataloader.dataset
+    prefix = dataset.get('data_prefix') or {}
+    folder = os.path.join(dataset.get('data_root', ''), prefix.get('img', ''))
+    print_next('predict.py', file, checkpoint, folder, argv=argv)
 
 
 def with_options(argv: list[str], options: list[str]) -> list[str]:
@@ -51,17 +83,14 @@ def with_options(argv: list[str], options: list[str]) -> list[str]:
     return argv[:start] + options + argv[start:]
 
 
-def picture_options(script: str, argv: list[str]) -> list[str]:
-    """Config options that keep the pictures of images with the same name.
-
-    test.py needs none: a hook of our configs keeps them.
-    """
+def drawing_options(script: str, argv: list[str]) -> list[str]:
+    """Config options of scripts that draw, see
+    :func:`.configs.picture_options`."""
     configs = [a for a in argv if a.endswith('.py')]
-    if script != 'analysis_tools/browse_dataset.py' or not configs:
+    if script not in DRAW or not configs:
         return []
     config = Config.fromfile(configs[0], import_custom_modules=False)
-    stock = config.get('visualizer', {}).get('type') == 'DetLocalVisualizer'
-    return ['visualizer.type=FolderVisualizer'] if stock else []
+    return [f'{key}={value}' for key, value in picture_options(config).items()]
 
 
 def data_options(argv: list[str]) -> list[str]:
@@ -95,20 +124,28 @@ def resume_or_start(argv: list[str]) -> list[str]:
     train.py ignores ``load_from`` with --resume, so a training that must start
     from a checkpoint would start from random weights.
     """
+    args, folder = training_of(argv)
+    if args.resume != 'auto' or not args.config:
+        return argv
+    if os.path.isdir(folder) and find_latest_checkpoint(folder):
+        return argv
+    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
+    return [a for a in argv if a != '--resume']
+
+
+def training_of(argv: list[str]) -> tuple[argparse.Namespace, str]:
+    """Some of train.py's arguments, and its work directory ('' without a
+    config)."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('config', nargs='?')
     parser.add_argument('--work-dir')
     parser.add_argument('--resume', nargs='?', const='auto')
     args, _ = parser.parse_known_args(argv)
-    if args.resume != 'auto' or not args.config:
-        return argv
-    folder = args.work_dir or Config.fromfile(
-        args.config, import_custom_modules=False
-    ).get('work_dir', os.path.join('work_dirs', Path(args.config).stem))
-    if os.path.isdir(folder) and find_latest_checkpoint(folder):
-        return argv
-    print(f'train.py: {folder} has no checkpoint to resume; starting anew')
-    return [a for a in argv if a != '--resume']
+    if not args.config or args.work_dir:
+        return args, args.work_dir or ''
+    config = Config.fromfile(args.config, import_custom_modules=False)
+    default = os.path.join('work_dirs', Path(args.config).stem)
+    return args, config.get('work_dir', default)
 
 
 def mixed_precision(

@@ -12,14 +12,17 @@ def count(faults: Sequence[Fault], *levels: str) -> int:
 
 def report(faults: Sequence[Fault], first: int) -> list[str]:
     """Lines that list faults by kind, errors first, and the ``first`` faults
-    of each kind one by one."""
+    of each kind one by one, unless it needs no remedy."""
     lines = []
     for name, (level, effect, remedy) in KINDS.items():
         group = [fault for fault in faults if fault.kind == name]
         if not group:
             continue
         line = f'{LABELS[level]}: {name} ({len(group)}): {effect}.'
-        lines.append(f'{line} Remedy: {remedy}.' if remedy else line)
+        if not remedy:
+            lines.append(line)
+            continue
+        lines.append(f'{line} Remedy: {remedy}.')
         lines += [f'  {fault}' for fault in group[:first]]
         if len(group) > first:
             lines.append(f'  ... and {len(group) - first} more')

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from common.gates import draw, find_gates
+from common.pictures import make_visualizer
 
 import cv2
 import gradio as gr
@@ -13,7 +14,7 @@ import mmcv
 import numpy as np
 from matplotlib.figure import Figure
 from mmdet.utils import get_test_pipeline_cfg
-from mmdet.visualization import DetLocalVisualizer, get_palette
+from mmdet.visualization import get_palette
 from mmengine.dataset import BaseDataset, Compose
 from torch import nn
 
@@ -78,8 +79,7 @@ class Actions:
         self.dataset = dataset
         self.examples = examples
         self.pipeline = Compose(get_test_pipeline_cfg(model.cfg))
-        self.visualizer = DetLocalVisualizer()
-        self.visualizer.dataset_meta = model.dataset_meta
+        self.visualizer = make_visualizer(model.cfg, model.dataset_meta)
         self.classes = model.dataset_meta['classes']
         self.palette = get_palette(
             model.dataset_meta['palette'], len(self.classes)

@@ -60,7 +60,6 @@ def draw_detections(
         scores=detections.scores,
         masks=masks,
     )
-    np.random.seed(0)  # the visualizer varies the palette at random
     visualizer.add_datasample(
         '',
         view.image,

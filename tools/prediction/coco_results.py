@@ -114,7 +114,8 @@ class CocoResults:
             image: Its COCO entry: ``id``, ``file_name``, ``height``,
                 ``width``.
             prediction: DetInferencer's dict: ``bboxes`` as (x1, y1, x2, y2),
-                ``scores``, ``labels``, and ``masks`` if the model has them.
+                ``scores``, ``labels``, and ``masks`` if the model has them;
+                ``polygons`` are written beside them.
         """
         self.images.append(image)
         masks = prediction.get('masks')
@@ -132,6 +133,8 @@ class CocoResults:
                 annotation.update(
                     area=int(coco_mask.area(masks[i])), segmentation=masks[i]
                 )
+            if 'polygons' in prediction:
+                annotation['polygons'] = prediction['polygons'][i]
             self.file.write(',\n' if self.count else '\n')
             self.file.write(json.dumps(annotation))
             self.count += 1

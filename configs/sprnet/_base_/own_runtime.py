@@ -1,0 +1,4 @@
+_base_ = './default_runtime.py'
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=2), visualization=dict(score_thr=0.5)
+)

@@ -1,0 +1,2 @@
+_base_ = './sprnet_efficientnet-lite0_fpn_own.py'
+model = dict(neck=dict(type='GFPN'))

@@ -1,0 +1,174 @@
+"""tools/to_coco.py: every form becomes the same masks; the rest is named."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import to_coco
+from conversion.label_images import run_lengths
+from PIL import Image
+from pycocotools import mask as coco_mask
+from support.annotated import (
+    HEIGHT,
+    MASKS,
+    WIDTH,
+    assert_whole,
+    convert,
+    numbers,
+    picture,
+    write_numbers,
+)
+from support.in_process import complaint
+
+LABELS = {
+    'a.png': numbers().astype(np.uint8),
+    'b.png': numbers().astype(np.uint16) * 1000,
+    'c.tif': numbers().astype(np.int32) * 100_000,
+    'd.tiff': numbers().astype(np.float32),
+    'e.npy': numbers().astype(np.uint32),
+    'f_masks.png': np.stack([numbers().astype(np.uint8)] * 3, axis=2) * 20,
+}
+
+
+def test_label_images_of_every_type(tmp_path, capsys):
+    source, out = tmp_path / 'cells', tmp_path / 'out'
+    for name, values in LABELS.items():
+        write_numbers(source / 'masks' / name, values)
+        picture(source / 'images' / f'{name[0]}.jpg')
+    image = Image.fromarray(numbers().astype(np.uint8)).convert('P')
+    image.putpalette([200, 30, 30] * 256)  # the numbers count, not the colours
+    image.putdata(numbers().ravel().tolist())
+    image.save(source / 'masks' / 'g.png')
+    picture(source / 'images' / 'g.jpg')
+    parts, left_out = convert(source, out, '--classes', 'cell', '--val', 0.3)
+    assert not left_out
+    counts = {name: len(coco.imgs) for name, coco in parts.items()}
+    assert counts == {'train': 5, 'val': 2}
+    for name, coco in parts.items():
+        assert [c['name'] for c in coco.dataset['categories']] == ['cell']
+        for one in coco.imgs.values():
+            assert_whole(coco, one['file_name'])
+            copy = out / name / one['file_name']
+            original = source / 'images' / one['file_name']
+            assert copy.read_bytes() == original.read_bytes()
+    preview = cv2.imread(str(out / 'preview.jpg'))
+    assert preview.shape[1] == 3 * 480 and preview.std() > 20
+    printed = capsys.readouterr().out
+    assert 'label images: 7 of 7 read' in printed
+    assert "class 1: 'cell', 20 in train, 8 in val" in printed
+    assert f'next: python tools/new_config.py {out}\n' in printed
+
+
+def test_run_lengths_are_those_of_each_mask():
+    rng = np.random.default_rng(0)
+    values = rng.integers(-2, 4, (17, 23))
+    for image in (values, np.zeros((3, 4), int), np.full((3, 4), 7)):
+        found = run_lengths(image)
+        expected = [image == n for n in np.unique(image) if n]
+        assert len(found) == len(expected)
+        for rle, mask in zip(found, expected):
+            assert np.array_equal(coco_mask.decode(rle), mask)
+
+
+@pytest.mark.parametrize(
+    'pictures,labels,more',
+    [
+        ('images/{}.jpg', 'labels/{}.png', []),
+        ('train/images/{}.jpg', 'train/masks/{}.png', []),
+        ('{}.jpg', '{}_cp_masks.png', []),
+        ('../photos/{}.jpg', '{}.png', ['--images', 'photos']),
+    ],
+)
+def test_places_of_label_images(pictures, labels, more, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, out = tmp_path / 'cells', tmp_path / 'out'
+    for name in 'ab':
+        write_numbers(source / labels.format(name), numbers().astype(np.uint8))
+        picture(source / pictures.format(name))
+    parts, left_out = convert(source, out, *more, '--val', 0)
+    assert not left_out and list(parts) == ['train']
+    assert_whole(parts['train'], 'a.jpg')
+    assert_whole(parts['train'], 'b.jpg')
+
+
+def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
+    source = tmp_path / 'cells'
+    small = numbers().astype(np.uint8)
+    for name, values in {
+        'good.png': small,
+        'part.png': (small > 0).astype(np.uint8) * 255,
+        'size.png': small[:50],
+        'float.tif': small + np.float32(0.5),
+        'text.png': small,
+        'lossy.jpg': small,
+        'twice.png': small,
+        'twice_mask.png': small,
+        'alone.png': small,
+    }.items():
+        write_numbers(source / 'labels' / name, values)
+    for name in (
+        *('good', 'part', 'size', 'float', 'text', 'lossy', 'twice'),
+        *('unlabelled', 'broken'),
+    ):
+        picture(source / 'images' / f'{name}.jpg')
+    (source / 'labels' / 'text.png').write_text('no image')
+    (source / 'images' / 'broken.jpg').write_text('no image')
+    shutil.copy(source / 'labels/good.png', source / 'labels/broken.png')
+    parts, left_out = convert(source, tmp_path / 'out', '--val', 0)
+    images = parts['train'].imgs.values()
+    assert {i['file_name'] for i in images} == {'good.jpg', 'part.jpg'}
+    labels = source / 'labels'
+    expected = {
+        'images/broken.jpg': f'its image {source}/images/broken.jpg cannot be',
+        'images/float.jpg': f'its mask image {labels}/float.tif holds float32',
+        'images/lossy.jpg': f'its mask image {labels}/lossy.jpg has a lossy',
+        'images/size.jpg': f'its label image {labels}/size.png has 100 x 50',
+        'images/text.jpg': f'its mask image {labels}/text.png cannot be read',
+        'images/twice.jpg': f'{labels}/twice.png and {labels}/twice_mask.png',
+        'images/unlabelled.jpg': 'it has no label image',
+        'labels/alone.png': 'no picture has its name',
+    }
+    assert len(left_out) == len(expected)
+    for line, (name, words) in zip(left_out, expected.items()):
+        assert line.startswith(f'{source}/{name}: {words}'), line
+    words = '1 label images with one number for several separate parts'
+    assert words in capsys.readouterr().out
+
+
+def test_a_mask_for_each_object(tmp_path, capsys):
+    source = tmp_path / 'stage1_train'
+    for name in ('01', '02', '03', '04'):
+        picture(source / name / 'images' / f'{name}.png')
+        for n, mask in enumerate(MASKS):
+            file = source / name / 'masks' / f'{n}.png'
+            write_numbers(file, mask.astype(np.uint8) * 255)
+    write_numbers(source / '02/masks/9.png', np.zeros((HEIGHT, WIDTH), '?'))
+    write_numbers(source / '03/masks/9.png', np.ones((9, 9), np.uint8))
+    shutil.rmtree(source / '04' / 'masks')
+    parts, left_out = convert(source, tmp_path / 'out', '--val', 0)
+    for name in ('01.png', '02.png'):
+        assert_whole(parts['train'], name)
+    assert len(parts['train'].imgs) == 2
+    assert left_out == [
+        f'{source}/03: its mask {source}/03/masks/9.png has 9 x 9 pixels, but '
+        'the image has 100 x 80',
+        f'{source}/04: it has no folder masks/',
+    ]
+    assert '1 masks without a pixel' in capsys.readouterr().out
+
+
+def test_wrong_arguments_get_one_sentence(tmp_path):
+    source, out = tmp_path / 'in', tmp_path / 'out'
+    picture(source / 'images' / 'a.jpg')
+    write_numbers(source / 'labels' / 'a.png', numbers().astype(np.uint8))
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'train.json').write_text('')
+    for arguments, words in (
+        ([source, tmp_path / 'full'], f'{tmp_path}/full is not empty'),
+        ([source / 'images', out], f'{source}/images holds none of these: '),
+        ([source, out, '--classes', 'a', 'b'], '--classes a b: masks without'),
+        ([source, out, '--val', 2], 'argument --val: 2 '),
+        ([source, out], '1 pictures cannot be split with --val 0.2'),
+    ):
+        assert words in complaint(to_coco, *arguments)

@@ -1,0 +1,1 @@
+"""Read pictures and masks as people have them, for tools/to_coco.py."""

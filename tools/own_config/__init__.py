@@ -1,0 +1,1 @@
+"""What new_config.py proposes, and the config that it writes."""

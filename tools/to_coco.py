@@ -1,0 +1,173 @@
+"""Convert pictures and masks, as people have them, to a COCO data set.
+
+    python tools/to_coco.py SOURCE OUT --classes nucleus
+
+SOURCE is a folder (or a COCO JSON) in one of these forms:
+
+    images/ and labels/ or masks/    label images: each object has its own
+                                     number, 0 is background; PNG, TIFF, NPY.
+                                     In other folders: SOURCE has the label
+                                     images and --images names the pictures
+    a.png and a_masks.png            label images beside their pictures
+    ID/images/ID.png, ID/masks/*.png a mask picture for each object
+    a.jpg and a.json                 labelme's drawings
+    a COCO JSON and its pictures     of CVAT, Label Studio, Roboflow, ...
+
+It may consist of folders train and val, whose split is kept. OUT gets
+train.json, val.json, the pictures in train/ and val/, and preview.jpg. Masks
+are written as run lengths, which keep holes and separate parts. What cannot be
+read is listed at the end; the rest is converted.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from common.cli import existing, one_sentence, parser_of, score
+from common.next_step import print_next
+
+from conversion.data_set import split, write
+from conversion.forms import Found, find
+from conversion.pictures import Picture
+from conversion.preview import write_preview
+from rich.progress import track
+
+from projects.sprnet.runtime.errors import InputError
+
+Read = list[tuple[Picture, str | None]]  # with the part its folders name
+
+
+def parse_args() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.add_argument('source', type=existing, metavar='SOURCE')
+    parser.add_argument('out', type=Path, metavar='OUT', help='a new folder')
+    parser.add_argument(
+        '--images',
+        type=existing,
+        metavar='FOLDER',
+        help='the pictures, if they are not in SOURCE',
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        help='labels in the order of the category ids 1, 2, ... (those of a '
+        'COCO JSON in its order, others sorted)',
+    )
+    parser.add_argument(
+        '--val',
+        type=score,
+        default=0.2,
+        metavar='SHARE',
+        help='share of the pictures for val, chosen at random, unless there '
+        'are folders train and val (0.2); 0 writes train only',
+    )
+    return parser.parse_args()
+
+
+def read_all(
+    found: Found, classes: Sequence[str] | None
+) -> tuple[Read, list[str]]:
+    """Read all pictures; list those that cannot be read, with the reason."""
+    pictures: Read = []
+    left_out: list[str] = []
+    owners: dict[Path, Path] = {}
+    for source in track(found.sources, found.form):
+        try:
+            picture = source.read()
+            other = owners.setdefault(picture.path, source.file)
+            if other != source.file:
+                raise InputError(f'its image belongs to {other} already')
+            labels = {one.label for one in picture.objects}
+            if unknown := labels.difference(classes or labels):
+                raise InputError(
+                    f'labels {sorted(unknown)} are not in --classes'
+                )
+        except InputError as error:
+            left_out.append(f'{source.file}: {error}')
+            continue
+        except Exception as error:  # of any type, for a foreign file
+            left_out.append(
+                f'{source.file}: it does not have the form of {found.form}: '
+                f'{error!r}'
+            )
+            continue
+        pictures.append((picture, source.part))
+    return pictures, left_out
+
+
+def near_doubles(labels: Iterable[str]) -> list[str]:
+    """Find labels that differ by case or spaces only; each group as text."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(' '.join(label.split()).lower(), []).append(label)
+    return [
+        ', '.join(map(repr, group))
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def report(
+    pictures: Read, parts: dict[str, list[Picture]], classes: Sequence[str]
+) -> None:
+    """Print what was found."""
+    counts = {
+        name: Counter(o.label for p in part for o in p.objects)
+        for name, part in parts.items()
+    }
+    for name, part in parts.items():
+        empty = sum(not p.objects for p in part)
+        print(
+            f'{name}: {len(part)} pictures ({empty} without objects), '
+            f'{counts[name].total()} objects'
+        )
+    for number, label in enumerate(classes, start=1):
+        numbers = [f'{c[label]} in {name}' for name, c in counts.items()]
+        print(f'  class {number}: {label!r}, {", ".join(numbers)}')
+    for group in near_doubles(classes):
+        print(f'  {group} may mean the same: give them one name')
+    notes = Counter(note for p, _ in pictures for note in p.notes)
+    for note, count in notes.items():
+        print(f'  {count} {note}')
+    if unused := len(pictures) - sum(map(len, parts.values())):
+        print(f'  {unused} pictures of a folder test are not used')
+
+
+def convert(args: argparse.Namespace) -> list[str]:
+    """Convert the data set; list what was left out."""
+    source, out = (Path(os.path.abspath(p)) for p in (args.source, args.out))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f'{args.out} is not empty; name a new folder')
+    images = args.images and Path(os.path.abspath(args.images))
+    found = find(source, images, args.classes)
+    pictures, left_out = read_all(found, args.classes)
+    if not pictures:
+        return left_out
+    labels = {o.label for p, _ in pictures for o in p.objects}
+    order = [*found.classes, *sorted(labels - {*found.classes})]
+    classes = args.classes or order
+    parts = split(pictures, args.val)
+    folder = source if source.is_dir() else source.parent
+    write(parts, classes, images or folder, out)
+    print(f'{found.form}: {len(pictures)} of {len(found.sources)} read')
+    report(pictures, parts, classes)
+    preview = args.out / 'preview.jpg'
+    write_preview(sum(parts.values(), []), classes, preview)
+    print(f'Some of it is drawn to {preview}.')
+    print_next('new_config.py', args.out, argv=())
+    return left_out
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence():
+        left_out = convert(args)
+    if left_out:
+        sys.exit('\n'.join(['to_coco.py: left out:', *left_out]))
+
+
+if __name__ == '__main__':
+    main()
