@@ -59,18 +59,18 @@ def print_test_and_predict(argv: list[str]) -> None:
 
 def print_predict(argv: list[str]) -> None:
     """Print the command that predicts on the images that test.py tested."""
-    place = next((i for i, a in enumerate(argv) if a.endswith('.py')), None)
-    if place is None:
+    words = [a for a in argv if a.endswith(('.py', '.pth'))]
+    if len(words) != 2:
         return
-    file, checkpoint = argv[place : place + 2]
-    config = Config.fromfile(file, import_custom_modules=False)
+    config = Config.fromfile(words[0], import_custom_modules=False)
     ensure_test_set(config)
     moved = (option.split('=', 1) for option in data_options(argv))
     config.merge_from_dict(dict(moved))
     dataset = config.test_dataloader.dataset
     prefix = dataset.get('data_prefix') or {}
     folder = os.path.join(dataset.get('data_root', ''), prefix.get('img', ''))
-    print_next('predict.py', file, checkpoint, folder, argv=argv)
+    if os.path.isdir(folder):
+        print_next('predict.py', *words, folder, argv=argv)
 
 
 def with_options(argv: list[str], options: list[str]) -> list[str]:
