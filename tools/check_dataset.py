@@ -284,7 +284,8 @@ def main() -> None:
     if args.picture and fits:
         draw_fit(fits[0], args.picture)
         print(f'\ndrew {args.picture}')
-    print_next('train.py', args.config, argv=sys.argv)
+    if loader:
+        print_next('train.py', args.config, argv=sys.argv)
 
 
 if __name__ == '__main__':

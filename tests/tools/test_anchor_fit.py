@@ -162,6 +162,15 @@ def test_fit_of_records():
     assert fit.generator == GENERATOR and len(fit.rules) == 2
 
 
+def test_a_mask_head_may_have_anchors_of_its_own():
+    name = 'other_heads/sprnet_atss_r50_fpn_1x_coco.py'
+    model = read_config(CONFIGS / name).model
+    fit = fit_of([], [], model)
+    assert fit.generator == model.mask_head.anchor_generator
+    assert [rule.iou for rule in fit.rules] == [0.7]
+    assert fit_lines(fit) == []
+
+
 def test_check_dataset_says_it(shapes, tmp_path, capsys):
     picture = tmp_path / 'fit.png'
     option = f'data_root={shapes}'

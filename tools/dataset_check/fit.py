@@ -24,6 +24,7 @@ from .split import Record
 
 FEW = 0.1  # share of objects without an anchor, up to which nothing is advised
 BASES = (4, 3, 2)
+FINEST = 4  # stride of backbones' first maps
 ENLARGEMENTS = (1.5, 2)
 
 
@@ -56,7 +57,9 @@ def fit_of(
         [record.image for record in records],
         [a for record in records for a in record.annotations],
     )
-    heads = (model.get(f'{part}_head') or {} for part in ('rpn', 'bbox'))
+    # A mask head has anchors of its own where the box head has others.
+    parts = 'rpn_head', 'mask_head', 'bbox_head'
+    heads = (model.get(part) or {} for part in parts)
     generators = (head.get('anchor_generator') for head in heads)
     generator = next((g for g in generators if g), None)
     if generator and type_name(generator) != 'AnchorGenerator':
@@ -86,6 +89,8 @@ def rules_of(model: dict) -> list[Rule]:
 
 def fit_lines(fit: Fit) -> list[str]:
     """Say how the objects fit; notes, not faults."""
+    if not len(fit.objects.boxes):
+        return []
     tenth, half, ninth = np.quantile(fit.objects.sides, [0.1, 0.5, 0.9])
     lines = [
         'fit: as the network sees them, the objects have sides of '
@@ -115,15 +120,15 @@ def shares(
 def advice(fit: Fit, lacking: Sequence[float]) -> list[str]:
     """List what changes of the config would do."""
     key = 'scales' if fit.generator.get('scales') else 'octave_base_scale'
-    strides = fit.generator['strides']
-    finer = [stride // 2 for stride in strides]
+    built = TASK_UTILS.build(fit.generator)
+    finer = [stride // 2 for stride, _ in built.strides]
     now = base_of(fit.generator)
     changes = {
         f'{key}={base}': (fit.objects, with_base(fit.generator, base))
         for base in BASES
         if base != now
     }
-    if finer[0] >= 4:  # backbones have no finer map
+    if finer[0] >= FINEST:
         name = f'strides={finer} and neck.start_level one lower'
         changes[name] = fit.objects, dict(fit.generator, strides=finer)
     for factor in ENLARGEMENTS:
