@@ -95,17 +95,19 @@ def report(out: Path, data: DataSet, choice: Choice) -> None:
     """Print what was proposed, why, and what comes next."""
     print(
         f'{data.root}: {data.pictures} training pictures with '
-        f'{len(data.objects.boxes)} objects of {len(data.classes)} classes'
+        f'{len(data.objects.boxes)} objects; classes: '
+        f'{", ".join(data.classes)}'
     )
+    anchors = choice.anchors
     values = dict(
-        size=choice.size,
-        epochs=f'{choice.epochs}, batch={choice.batch}',
-        anchors=f'{choice.anchors.base} strides of {choice.anchors.strides}',
+        size=f'size={choice.size}',
+        epochs=f'batch={choice.batch}, epochs={choice.epochs}',
+        anchors=f'anchor_base={anchors.base}, strides={anchors.strides}',
     )
     why = reasons(data, choice)
     for key, value in values.items():
         reason = why[f'why_{key}'].replace('\n# ', ' ')
-        print(f'{key}={value}: {reason}')
+        print(f'{value}: {reason}')
     print(f'wrote {out}')
     print_next('check_dataset.py', out, argv=())
 

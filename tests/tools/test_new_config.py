@@ -73,9 +73,13 @@ def test_mask_rcnn_gets_the_anchors_of_sprnet(pictures, tmp_path):
     assert sides[0] == pytest.approx(sides[1])
 
 
-def test_values_are_said_once(pictures, tmp_path):
+def test_values_are_said_once_and_printed(pictures, tmp_path, capsys):
     out = tmp_path / 'mine.py'
     written(pictures, out, '--size', 160, '--epochs', 7, '--batch', 3)
+    printed = capsys.readouterr().out
+    for words in ('size=160: ', 'batch=3, epochs=7: 12 pictures', 'ellipse, '):
+        assert words in printed
+    assert f'next: python tools/check_dataset.py {out}' in printed
     text = re.sub(r'#.*', '', out.read_text())
     for value in ('160', '7', '3', 'ellipse'):
         exactly = re.findall(rf'(?<![\w.]){value}\b', text)
