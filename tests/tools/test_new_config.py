@@ -77,7 +77,7 @@ def test_values_are_said_once_and_printed(pictures, tmp_path, capsys):
     out = tmp_path / 'mine.py'
     written(pictures, out, '--size', 160, '--epochs', 7, '--batch', 3)
     printed = capsys.readouterr().out
-    for words in ('size=160: ', 'batch=3, epochs=7: 12 pictures', 'ellipse, '):
+    for words in ('size=160: ', 'batch=3, epochs=7: 11 pictures', 'ellipse, '):
         assert words in printed
     assert f'next: python tools/check_dataset.py {out}' in printed
     text = re.sub(r'#.*', '', out.read_text())
