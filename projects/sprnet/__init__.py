@@ -11,6 +11,7 @@ from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
 from .mask_outputs import DenseMasks, RLEMasks
 from .runtime.atomic_checkpoints import WholeCheckpointHook, WholeFileBackend
+from .runtime.batch_resize import MaskBatchSyncRandomResize
 from .runtime.checkpoint_match import CheckpointMatchHook
 from .runtime.datasets import CheckedCocoDataset
 from .runtime.epoch_seed import EpochSeedHook
@@ -52,6 +53,7 @@ __all__ = [
     'GFPN',
     'GradientFlowHook',
     'JitteredBoxSampler',
+    'MaskBatchSyncRandomResize',
     'MaskTTAModel',
     'MultiScaleFusion',
     'OverlapPixelSampler',

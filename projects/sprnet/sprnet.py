@@ -124,9 +124,12 @@ class SPRNet(SingleStageInstanceSegmentor):
             the mask head's encoder reads it.
         """
         maps = self.backbone(batch_inputs)
-        feats = tuple(self.neck(maps))
-        fine = self.mask_head.encoder.fine_channels
-        return (*feats, maps[0]) if fine else feats
+        if not self.mask_head.encoder.fine_channels:
+            return tuple(self.neck(maps))
+        # RTMDet's neck does not read the first map.
+        channels = getattr(self.neck, 'in_channels', None)
+        read = len(channels) if isinstance(channels, list) else len(maps)
+        return (*self.neck(maps[-read:]), maps[0])
 
     def levels(self, feats: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the pyramid among the maps of :meth:`extract_feat`."""

@@ -28,7 +28,10 @@ SMALL_HEAD = {
     'bbox_head.feat_channels': 64,
     'mask_head.decoder.channels': 32,
 }
-HEADS = sorted(CONFIGS.glob('other_heads/*.py'))
+HEADS = [
+    CONFIGS / 'other_heads' / f'sprnet_{head}_r50_fpn_1x_coco.py'
+    for head in ('atss', 'fcos', 'gfl')
+]
 
 
 def different_models():

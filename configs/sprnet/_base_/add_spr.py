@@ -1,22 +1,28 @@
 # The parts that add SPR masks to a one-stage detector. A config inherits this
 # file and the detector's, and assigns the parts, as in other_heads/.
 _base_ = [
+    './models/anchors.py',
     './models/spr_head.py',
     './spr_runtime.py',
     './datasets/steps.py',
 ]
-# The paper's anchors (section 3.3), for a head with other anchors or none
-paper_anchors = dict(
-    type='AnchorGenerator',
-    octave_base_scale=4,
-    scales_per_octave=3,
-    ratios=[0.5, 1.0, 2.0],
-    strides=[8, 16, 32, 64, 128],
+# Mask heads for any box head: the paper's, and masks read at the box
+pixel_masks = dict(_base_.spr_head, anchor_generator=_base_.paper_anchors)
+box_masks = dict(
+    pixel_masks,
+    sampler=dict(type='JitteredBoxSampler'),
+    encoder=dict(type='BoxGrid'),
 )
 checked_data = dict(dataset=dict(type='CheckedCocoDataset'))
-with_masks = dict(
+# For a training pipeline that already loads masks
+checked_training = dict(
     persistent_workers=False,
     worker_init_fn=dict(type='keep_epoch_seed'),
+    **checked_data,
+)
+# For one that does not
+with_masks = dict(
+    checked_training,
     dataset=dict(
         type='CheckedCocoDataset',
         pipeline=[
