@@ -10,6 +10,7 @@ from mmdet.models.detectors.single_stage_instance_seg import (
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, OptSampleList, SampleList
 from mmdet.utils import ConfigType, InstanceList
+from mmengine.utils import apply_to
 from torch import Tensor, nn
 
 from .detections import (
@@ -52,9 +53,10 @@ def in_float32(head: nn.Module, inputs: tuple, outputs: Sequence) -> tuple:
     precision. mmcv's focal loss on a GPU then makes NaN of confident scores,
     and knows no bfloat16.
     """
-    return tuple(
-        [x.to(torch.promote_types(x.dtype, torch.float32)) for x in levels]
-        for levels in outputs
+    return apply_to(
+        outputs,
+        lambda x: isinstance(x, Tensor),
+        lambda x: x.to(torch.promote_types(x.dtype, torch.float32)),
     )
 
 

@@ -6,7 +6,7 @@ from support.helpers import CONFIGS, ROOT
 
 INDEX = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
 # By a word of the name; test_configs.py checks that the config agrees
-EPOCHS = {'paper': 25, '1x': 12, 'shapes': None}
+EPOCHS = {'paper': 25, '1x': 12, '300e': 300, 'shapes': None}
 
 
 def test_collections():

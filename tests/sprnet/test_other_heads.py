@@ -17,6 +17,7 @@ from torch import nn
 from projects.sprnet import SPRHead
 from projects.sprnet.detections import predict_boxes_and_pixels
 from projects.sprnet.pyramid import locate, pyramid_sizes
+from projects.sprnet.sprnet import in_float32
 
 FOLDER = CONFIGS / 'other_heads'
 STOCK = {
@@ -218,3 +219,10 @@ def test_pipelines_move_masks_with_their_boxes(name, shapes):
                 assert rows.min() > y1 - 2 and rows.max() < y2 + 2
                 assert len(rows) > 0.1 * (x2 - x1) * (y2 - y1) - 8
     assert objects > 24
+
+
+def test_nested_outputs_become_float32():
+    """SABL's head returns a pair of maps for each level's boxes."""
+    half = torch.ones(1, dtype=torch.float16)
+    scores, [(first, second)] = in_float32(None, (), ([half], [(half, half)]))
+    assert {x.dtype for x in (*scores, first, second)} == {torch.float32}
