@@ -34,20 +34,28 @@ def bilinear_weights(start, stop, length, cells):
 
 
 def preprocess(image, meta):
-    """Resize, normalise and pad an image (h, w, 3) uint8 BGR.
+    """Resize, pad and normalise an image (h, w, 3) uint8 BGR.
 
     Returns:
-        The input (3, H, W) float32, and its height and width without padding.
+        The input (3, H, W) float32, the height and width of the resized image
+        in it, and those to which the model clips boxes.
     """
     sides, scale = np.array(image.shape[:2]), meta['scale']
     factor = min(max(scale) / max(sides), min(scale) / min(sides))
-    shape = (sides * factor + 0.5).astype(int)
+    resized = shape = (sides * factor + 0.5).astype(int)
     x = cv2.resize(image, shape[::-1].tolist())
+    if meta[
+        'pad_to'
+    ]:  # MMDetection takes this padding for a part of the image
+        shape = np.maximum(shape, meta['pad_to'])
+        bottom, right = (shape - resized).tolist()
+        value = meta['pad_pixel']
+        x = cv2.copyMakeBorder(x, 0, bottom, 0, right, 0, value=value)
     x = x[..., ::-1] if meta['bgr_to_rgb'] else x
     x = (x - np.float32(meta['mean'])) / np.float32(meta['std'])
     padding = [(0, n) for n in -shape % meta['pad_size_divisor']] + [(0, 0)]
     x = np.pad(x, padding, constant_values=meta['pad_value'])
-    return x.transpose(2, 0, 1), shape
+    return x.transpose(2, 0, 1), resized, shape
 
 
 def detect(session, image):
@@ -58,10 +66,10 @@ def detect(session, image):
         labels (n,) and masks (n, h, w) bool.
     """
     meta, sides = metadata(session), np.array(image.shape[:2])
-    x, shape = preprocess(image, meta)
+    x, resized, shape = preprocess(image, meta)
     inputs = dict(images=x[None], image_shapes=shape[None])
     _, boxes, scores, labels, maps = session.run(None, inputs)
-    boxes = boxes * np.tile((sides / shape)[::-1], 2)
+    boxes = boxes * np.tile((sides / resized)[::-1], 2)
     masks = np.zeros((len(boxes), *sides), bool)
     reach = (boxes[:, 2:] - boxes[:, :2]) * (meta['frame'] - 1) / 2
     frames = boxes + np.concatenate([-reach, reach], axis=1)

@@ -24,6 +24,7 @@ from support.helpers import (
     ROOT,
     SHAPES_CONFIG,
     build_model,
+    read_config,
     sample,
 )
 from support.in_process import (
@@ -31,6 +32,7 @@ from support.in_process import (
     complaint,
     run_command,
     save_checkpoint,
+    val_images,
 )
 
 from projects.sprnet import SPRHead
@@ -64,6 +66,10 @@ SMALL = {
     'bbox_head.stacked_convs': 0,
     'mask_head.decoder.channels': 8,
 }
+RTMDET, RTMDET_BOX = (
+    CONFIGS / 'other_heads' / f'sprnet_rtmdet-tiny{variant}_shapes.py'
+    for variant in ('', '_plus-box')
+)
 # Both ways of reading features, with the options for two levels
 CONFIG_OPTIONS = {
     SHAPES_CONFIG: {
@@ -84,9 +90,26 @@ def untrained_model(std, config=SHAPES_CONFIG, **options):
     """Build a model whose scores depend on the image, by a spread of std."""
     model = build_model(config, **options).eval()
     torch.manual_seed(2)
-    torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=std)
+    head = model.bbox_head
+    if config in (RTMDET, RTMDET_BOX):
+        spread_rtmdet(model)
+    else:
+        torch.nn.init.normal_(head.retina_cls.weight, std=std)
     torch.nn.init.normal_(model.mask_head.decoder.classifier.weight, std=0.5)
     return model
+
+
+@torch.no_grad()
+def spread_rtmdet(model):
+    """Spread its scores and sides as if they were learned."""
+    head = model.bbox_head
+    for layer in head.rtm_cls:
+        layer.bias.zero_()
+    scores, _ = head(model.extract_feat(torch.randn(1, 3, 96, 128)))
+    for level, cls, reg in zip(scores, head.rtm_cls, head.rtm_reg):
+        cls.weight.mul_(1.5 / level.std())
+        reg.weight.mul_(0.2 / level.std())
+        torch.nn.init.constant_(cls.bias, -3)
 
 
 @pytest.fixture(scope='module', params=CONFIG_OPTIONS, ids=['pixels', 'boxes'])
@@ -221,6 +244,8 @@ def test_images_without_detections(session, detector):
             CONFIGS / 'mask_branch' / 'sprnet_r18_gfpn_c33x4_shapes.py',
             {'test_cfg.max_per_img': 7, 'test_cfg.nms_pre': 50},
         ),
+        (RTMDET, {}),
+        (RTMDET_BOX, {}),
     ],
 )
 def test_what_is_traced_is_the_model(config, options):
@@ -233,6 +258,46 @@ def test_what_is_traced_is_the_model(config, options):
     with torch.no_grad():
         outputs = TraceableSPRNet(model)(images, image_shapes)
     assert_same(model, outputs, expected, image_shapes)
+
+
+class TracedSession:
+    """What onnxruntime would do with a detector's file, in PyTorch."""
+
+    def __init__(self, detector):
+        self.module = TraceableSPRNet(detector)
+        meta = onnx_export.graph.metadata(detector, detector.cfg)
+        self.meta = SimpleNamespace(
+            custom_metadata_map=dict(sprnet=json.dumps(meta))
+        )
+
+    def get_modelmeta(self):
+        return self.meta
+
+    @torch.no_grad()
+    def run(self, _, inputs):
+        inputs = {k: torch.tensor(np.array(v)) for k, v in inputs.items()}
+        return [output.numpy() for output in self.module(**inputs)]
+
+
+def test_the_client_pads_as_rtmdets_pipeline(shapes):
+    """RTMDet pads images before it normalises them, and takes the padding
+    for a part of the image."""
+    model = untrained_model(0, RTMDET_BOX)
+    model.dataset_meta = dict(classes=CLASSES, palette=[(1, 2, 3)] * 6)
+    coco = read_config(RTMDET.with_name('sprnet_rtmdet-tiny_300e_coco.py'))
+    pipeline = coco.test_dataloader.dataset.pipeline
+    model.cfg = read_config(RTMDET_BOX)
+    model.cfg.test_dataloader.dataset.pipeline = pipeline
+    pipeline[1].scale, pipeline[2].size = (96, 96), (128, 160)
+    (image, *_) = val_images(shapes)
+    wide = cv2.imread(str(image))[:60]
+    file = image.parent.parent / 'wide.png'
+    cv2.imwrite(str(file), wide)
+    result = export.compare(model, TracedSession(model), [image, file])
+    assert result.detections > 10 and result.tolerable()
+    pipeline[2].size = None
+    with pytest.raises(ValueError, match="a Pad with a size; it has .*'Pad'"):
+        onnx_export.graph.metadata(model, model.cfg)
 
 
 def test_the_command_prints_the_comparison(exported):
@@ -368,7 +433,7 @@ SOFTMAX = dict(type='CrossEntropyLoss', _delete_=True)
         (
             CONFIGS / 'other_heads' / 'sprnet_fcos_r50_fpn_1x_coco.py',
             {},
-            'bbox_head.type=FCOSHead .* RetinaHead',
+            'bbox_head.type=FCOSHead .* RetinaHead or RTMDetHead',
         ),
         (SHAPES_CONFIG, {'test_cfg.nms.type': 'soft_nms'}, "'soft_nms'"),
         (SHAPES_CONFIG, {'test_cfg.min_bbox_size': 4}, 'min_bbox_size=4'),

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from mmdet.models.dense_heads import RetinaHead
+from mmdet.models.dense_heads import RetinaHead, RTMDetHead
 from torch import Tensor, nn
 
 from projects.sprnet import SPRHead, SPRNet
 from projects.sprnet.runtime.errors import InputError
 
 from .nms import suppress
+
+# Their scores are sigmoids of their first output, and bbox_coder decodes the
+# second.
+HEADS = (RetinaHead, RTMDetHead)
 
 
 def _obstacles(detector: nn.Module) -> Iterator[tuple[str, str]]:
@@ -28,8 +32,11 @@ def _obstacles(detector: nn.Module) -> Iterator[tuple[str, str]]:
             f'model.mask_head.type={name}',
             'SPRHead, which can load the same checkpoint',
         )
-    if not isinstance(head, RetinaHead):
-        yield f'model.bbox_head.type={type(head).__name__}', 'RetinaHead'
+    if not isinstance(head, HEADS):
+        yield (
+            f'model.bbox_head.type={type(head).__name__}',
+            ' or '.join(kind.__name__ for kind in HEADS),
+        )
     loss = head.loss_cls
     if not head.use_sigmoid_cls or getattr(loss, 'custom_cls_channels', False):
         yield (
@@ -70,7 +77,7 @@ class Candidates(NamedTuple):
 
 
 def candidates(
-    head: RetinaHead,
+    head: RetinaHead | RTMDetHead,
     cls_scores: Sequence[Tensor],
     bbox_preds: Sequence[Tensor],
     image_shapes: Tensor,

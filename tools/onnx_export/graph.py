@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +29,42 @@ def type_name(step: dict) -> str:
     return getattr(kind, '__name__', kind).split('.')[-1]
 
 
+def pad_pixel(step: dict) -> list[float]:
+    """The value of each channel that a Pad step adds, as mmcv reads it."""
+    value = step.get('pad_val', 0)
+    value = value.get('img', 0) if isinstance(value, dict) else value
+    return list(value) if isinstance(value, Sequence) else [value] * 3
+
+
 def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
     """Collect what a user of the graph has to know.
 
     Returns:
         The preprocessing: ``scale``, ``mean``, ``std``, ``bgr_to_rgb``,
-        ``pad_size_divisor`` and ``pad_value``, as in the config. The classes:
+        ``pad_size_divisor`` and ``pad_value``, as in the config; ``pad_to``
+        (height, width) and ``pad_pixel`` of a ``Pad`` step, or None. Classes:
         names ``classes`` and RGB colours ``palette``. The masks: ``score_thr``
         (applied), ``mask_thr_binary`` (not applied) and ``frame``, the side of
         a mask's frame / the side of its box.
 
     Raises:
         InputError: The test pipeline does more than resize an image with its
-            aspect ratio kept, or the numbers of class names and of classes
+            aspect ratio kept and pad it to a fixed size, or the numbers of class names and of classes
             differ.
     """
     steps = {type_name(s): s for s in get_test_pipeline_cfg(config)}
     between = [n for n in steps if not n.startswith(('Load', 'Pack'))]
-    if between != ['Resize'] or not steps['Resize'].get('keep_ratio'):
+    pad = steps.get('Pad')
+    if (
+        between not in (['Resize'], ['Resize', 'Pad'])
+        or not steps['Resize'].get('keep_ratio')
+        or (pad and not pad.get('size'))
+    ):
         raise InputError(
             'test_dataloader.dataset.pipeline can be exported only if the '
-            'single step between loading and packing is a Resize with '
-            f'keep_ratio=True; it has {between}'
+            'steps between loading and packing are a Resize with '
+            'keep_ratio=True and, after it, none or a Pad with a size; it has '
+            f'{between}'
         )
     classes = detector.dataset_meta['classes']
     if len(classes) != detector.bbox_head.num_classes:
@@ -66,6 +81,8 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
         bgr_to_rgb=preprocessor.get('bgr_to_rgb', False),
         pad_size_divisor=preprocessor.get('pad_size_divisor', 1),
         pad_value=preprocessor.get('pad_value', 0),
+        pad_to=pad and pad['size'][::-1],
+        pad_pixel=pad and pad_pixel(pad),
         classes=classes,
         palette=get_palette(detector.dataset_meta['palette'], len(classes)),
         score_thr=detector.bbox_head.test_cfg.score_thr,
