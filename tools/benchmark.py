@@ -24,6 +24,12 @@ Parts (--parts), in minutes on 2 cores for the default models:
     complexity  parameters and FLOPs (1)
     paper       the five speeds of the paper's Table 2 (2)
 
+Only if named:
+
+    rtmdet      SPR-RTMDet-s and RTMDet-Ins-s: time by detections (1 to 1,000),
+                training time and memory by objects (10 to 500)
+    wrapper     what masks add to RetinaNet with R50, R101 and Swin-T
+
 Only if named, as they are meant for a GPU:
 
     throughput  images per second and peak memory at batch 1 and 8, in float32
@@ -33,7 +39,9 @@ Only if named, as they are meant for a GPU:
                 TensorRT if it has them
 
 training, memory and batches measure RetinaNet, SPRNet, Mask R-CNN and the
-models of --models. The results are written after every part.
+models of --models. SparseInst is a project in MMDetection's repository, not in
+its package: with that checkout on PYTHONPATH, --models takes its config. The
+results are written after every part.
 """
 
 import argparse
@@ -69,6 +77,7 @@ PARTS = (
     'complexity',
     'paper',
 )
+MORE_PARTS = ('rtmdet', 'wrapper')
 GPU_PARTS = ('throughput', 'compiled', 'runtimes')
 QUICK_PARTS = ('latency', 'complexity')
 
@@ -87,8 +96,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--parts',
         nargs='+',
-        choices=(*PARTS, *GPU_PARTS),
-        help='what to measure (all but the last three)',
+        choices=(*PARTS, *MORE_PARTS, *GPU_PARTS),
+        help='what to measure (all but the last five)',
     )
     parser.add_argument(
         '--quick',

@@ -1,6 +1,8 @@
 """tools/benchmark.py: what it counts, not how long that takes."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import benchmark
@@ -10,11 +12,14 @@ import torch
 from speed import (
     clock,
     memory,
+    modern_report,
     parts,
+    rtmdet,
     stages,
     subjects,
     throughput,
     training,
+    wrapper,
 )
 from speed.candidates import choose_threshold, recorded_scores, spread_scores
 from speed.complexity import complexity
@@ -306,3 +311,87 @@ def test_the_kept_pages_match_the_kept_results(run):
     kept = ROOT / 'tools' / 'speed' / 'results' / run
     results = json.loads((kept / 'results.json').read_text())
     assert (kept / 'README.md').read_text() == page(results)
+
+
+def shrunk(read, config):
+    """A config's model with few channels and of 6 classes."""
+    config = read(config)
+    config.model.backbone.widen_factor = 0.125
+    config.model.neck.update(in_channels=[32, 64, 128], out_channels=32)
+    config.model.bbox_head.update(in_channels=32, feat_channels=32)
+    if 'mask_head' in config.model:
+        config.model.mask_head.decoder.channels = 8
+        encoder = config.model.mask_head.encoder
+        if 'fine_channels' in encoder:
+            encoder.fine_channels = 16
+    return config
+
+
+def test_rtmdet_by_detections_and_objects(monkeypatch):
+    read = subjects.read_config
+    monkeypatch.setattr(rtmdet, 'read_config', partial(shrunk, read))
+    monkeypatch.setattr(rtmdet, 'DETECTIONS', (3, 120))
+    monkeypatch.setattr(rtmdet, 'OBJECTS', (2, 40))
+    monkeypatch.setattr(modern_report, 'DETECTIONS', (3, 120))
+    monkeypatch.setattr(modern_report, 'OBJECTS', (2, 40))
+    asked = []
+
+    def in_child(measure, *args):
+        asked.append(args[3])
+        if len(asked) == 2:
+            raise MemoryError
+        return measure(*args)
+
+    monkeypatch.setattr(rtmdet, 'in_child', in_child)
+    *_, results = rtmdet.rtmdet(96, CPU, 1, quiet)
+    entry = results['rtmdet']
+    assert (
+        set(entry['detections'])
+        == set(entry['objects'])
+        == {
+            'RTMDet-Ins-s',
+            'SPR-RTMDet-s',
+            'SPR-RTMDet-s-box',
+        }
+    )
+    assert asked == 3 * [2, 40]
+    first = entry['objects']['RTMDet-Ins-s']
+    assert first[0]['seconds'] > 0 and first[1] is None
+    text = page(dict(results, run={}))
+    assert '| out of memory |' in text
+    assert 'SPR-RTMDet-s, time (RTMDet-Ins-s = 1) |' in text
+
+
+def test_too_few_detections_are_refused(subject):
+    with pytest.raises(ValueError, match='x returns .* of 99999'):
+        rtmdet.detections_seconds(subject, 96, 99999)
+
+
+def test_what_masks_add_is_the_difference_within_rounds(image, monkeypatch):
+    stock = CONFIGS / 'object_detection/retinanet_r18_fpn_shapes.py'
+    pair = wrapper.Pair(str(stock), str(SHAPES_CONFIG), 18)
+    monkeypatch.setattr(wrapper, 'PAIRS', {'R18': pair})
+    monkeypatch.setattr(wrapper, 'in_child', lambda *args: len(args[2].model))
+    both = wrapper.configs(pair)
+    assert both['sprnet'].model.backbone.depth == 18
+    assert both['sprnet'].model.neck == both['stock'].model.neck
+    results = wrapper.wrapper(CPU, image, SIZE, 1, quiet)
+    entry = results['wrapper']['R18']
+    entry['seconds'] = dict(stock=[1.0, 2.0, 3.0], sprnet=[1.5, 2.1, 3.2])
+    entry['mib'] = dict(stock=100.0, sprnet=111.0)
+    row = '| R18 | 2,000 | 2,100 | 200 | 100 | 111 | 11 |'
+    assert row in page(dict(results, run={}))
+
+
+def test_sparseinst_returns_all_its_candidates(image):
+    class Queries(torch.nn.Module):
+        cls_threshold = 0.5
+
+        def test_step(self, inputs):
+            scores = torch.linspace(0.01, 0.9, subjects.INSTANCES)
+            kept = scores[scores > self.cls_threshold]
+            return [SimpleNamespace(pred_instances=kept)]
+
+    model = subjects.Subject('SparseInst', Queries(), CPU)
+    subjects.prepare(model, image, SIZE)
+    assert model.model.cls_threshold == 0

@@ -49,8 +49,8 @@ def metadata(detector: nn.Module, config: Config) -> dict[str, Any]:
 
     Raises:
         InputError: The test pipeline does more than resize an image with its
-            aspect ratio kept and pad it to a fixed size, or the numbers of class names and of classes
-            differ.
+            aspect ratio kept and pad it to a fixed size, or the numbers of
+            class names and of classes differ.
     """
     steps = {type_name(s): s for s in get_test_pipeline_cfg(config)}
     between = [n for n in steps if not n.startswith(('Load', 'Pack'))]

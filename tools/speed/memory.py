@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from .subjects import Subject, build, load_subject, read_config, test_batch
 from .training import optimizer, step_seconds
@@ -76,14 +77,14 @@ class Peak:
 
 def testing_peak(
     name: str,
-    path: str,
+    config: str | Config,
     device: torch.device,
     image: np.ndarray,
     size: tuple[int, int],
 ) -> float:
     """Peak MiB of a model and of one prediction."""
     peak = Peak(device)
-    subject = load_subject(name, path, device, image, size)
+    subject = load_subject(name, config, device, image, size)
     peak.restart()
     subject.predict(test_batch(image, size))
     return peak.mib()

@@ -15,6 +15,7 @@ from .latency import image_seconds, stage_seconds
 from .memory import in_child, testing_peak, training_peak
 from .options import optional_subjects
 from .paper import ROWS
+from .rtmdet import SIDE, rtmdet
 from .stages import STAGES
 from .subjects import (
     DEFAULT,
@@ -26,6 +27,7 @@ from .subjects import (
 )
 from .throughput import COMPILED, Setting, compiled, throughput
 from .training import optimizer, step_seconds
+from .wrapper import wrapper
 
 BATCH = 4
 TRAINING_BATCH = 2
@@ -158,6 +160,16 @@ class Parts:
             subject = self._load(name, row.config, row.size)
             runs[name] = partial(image_seconds, subject, self.image, row.size)
         return dict(paper=self._turns(runs, self._few()))
+
+    def rtmdet(self) -> Iterator[dict]:
+        """SPR-RTMDet beside RTMDet-Ins by numbers of objects."""
+        return rtmdet(SIDE, self.device, self._few(), self.report)
+
+    def wrapper(self) -> dict:
+        """What masks add to detectors of other sizes."""
+        return wrapper(
+            self.device, self.image, self.size, self._few(), self.report
+        )
 
     def throughput(self) -> Iterator[dict]:
         """Images per second of each model, with and without --amp."""

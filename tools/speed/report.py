@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from .cells import ms, ratio, spread, table
 from .growth import CLASSES, DETECTIONS, OBJECTS, OUTPUTS, SHORT_SIDES
+from .modern_report import rtmdet_section, wrapper_section
 from .options import PLAIN
 from .paper import BASE, ROWS
 from .stages import ENCODING, MASKS, PASTING, STAGES
@@ -190,6 +191,8 @@ SECTIONS = dict(
     options=options_section,
     complexity=complexity_section,
     paper=paper_section,
+    rtmdet=rtmdet_section,
+    wrapper=wrapper_section,
     throughput=throughput_section,
     compiled=compiled_section,
     runtimes=runtimes_section,

@@ -26,6 +26,9 @@ DEFAULT = {
     'RetinaNet': 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
     'SPRNet-FPN': str(CONFIGS / 'sprnet_r50_fpn_1x_coco.py'),
     'SPRNet-GFPN': str(CONFIGS / 'sprnet_r50_gfpn_1x_coco.py'),
+    'SPRNet-light': str(
+        CONFIGS / 'light' / 'sprnet_r50_gfpn_light_1x_coco.py'
+    ),
     'SPRNet-box': str(
         CONFIGS / 'plus' / 'sprnet_r50_gfpn_plus-box_1x_coco.py'
     ),
@@ -135,9 +138,13 @@ def prepare(
         if 'filter_thr' in settings:  # SOLOv2's second threshold
             settings['filter_thr'] = 0
     candidates = FEWER_CANDIDATES.get(subject.name, CANDIDATES)
-    choose_threshold(
-        subject.model, lambda: subject.predict(inputs), candidates
-    )
+    if hasattr(subject.model, 'cls_threshold'):
+        # SparseInst: it has 100 candidates, each with a mask.
+        subject.model.cls_threshold = 0
+    else:
+        choose_threshold(
+            subject.model, lambda: subject.predict(inputs), candidates
+        )
     count = len(subject.predict(inputs)[0].pred_instances)
     if count != INSTANCES:
         raise InputError(

@@ -64,20 +64,23 @@ def annotated(
     return sample
 
 
-def training_batch(size: tuple[int, int], batch: int) -> dict[str, list]:
-    """A batch of noise with ``OBJECTS`` objects of one class in each image.
+def training_batch(
+    size: tuple[int, int], batch: int, objects: int = OBJECTS
+) -> dict[str, list]:
+    """A batch of noise with objects of one class in each image.
 
     Masks are bitmaps, as MMDetection's COCO pipelines load them.
 
     Args:
         size: height and width of the images.
         batch: number of images.
+        objects: number of objects of each image.
     """
     height, width = size
     generator = torch.Generator().manual_seed(0)
     samples = []
     for seed in range(batch):
-        sample = annotated(height, width, OBJECTS, 1, seed)
+        sample = annotated(height, width, objects, 1, seed)
         masks = sample.gt_instances.masks
         sample.gt_instances.masks = BitmapMasks(
             masks.to_ndarray(), height, width
@@ -99,7 +102,11 @@ def optimizer(model: nn.Module) -> OptimWrapper:
 
 
 def step_seconds(
-    subject: Subject, wrapper: OptimWrapper, size: tuple[int, int], batch: int
+    subject: Subject,
+    wrapper: OptimWrapper,
+    size: tuple[int, int],
+    batch: int,
+    objects: int = OBJECTS,
 ) -> dict[str, float]:
     """Seconds of a training step.
 
@@ -108,13 +115,14 @@ def step_seconds(
         wrapper: its :func:`optimizer`.
         size: height and width of the images.
         batch: number of images.
+        objects: number of objects of each image.
 
     Returns:
         ``forward``, ``backward`` with the optimizer's step, and ``step``, the
         sum of both.
     """
     model = subject.model.train()
-    data = training_batch(size, batch)
+    data = training_batch(size, batch, objects)
     losses = []
 
     def forward() -> None:
