@@ -71,6 +71,8 @@ def small(config, data_root):
         heads = [model.roi_head.bbox_head, model.roi_head.mask_head]
         model.train_cfg.rcnn.sampler.num = 16
     model.test_cfg.get('rcnn', model.test_cfg).score_thr = 0.0
+    # An untrained RTMDet tiny's boxes may all be empty.
+    model.test_cfg.min_bbox_size = -1
     for head in heads:
         head.num_classes = len(CLASSES)
     for split in ('train', 'val'):
@@ -182,6 +184,11 @@ def test_contents_agree_with_the_name(config):
             efficientnet='EfficientNetLite0',
         )[words[1].split('-')[0]]
         assert backbone.type == kind
+
+    if 'bbox_head' in model:
+        towers = model.bbox_head.stacked_convs, model.bbox_head.feat_channels
+        light = (1, 24) if words[1] == 'r18' else (2, 96)
+        assert (towers == light) == ('light' in words)
 
     neck, _, variant = words[2].partition('-')
     assert model.neck.type == dict(
