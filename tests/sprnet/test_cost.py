@@ -231,8 +231,9 @@ def test_losses_do_not_depend_on_objects_without_pixels():
     for small in (144, 1984):  # multiples of BOXES_AT_ONCE
         many, same = in_training(objects(16, small))
         assert same == pixels
-        assert set(many.sizes) == set(few.sizes)
-        assert many.peak == few.peak
+        # Beside a few numbers for each object
+        assert set(many.sizes) <= set(few.sizes) | {16 + small}
+        assert many.peak <= 1.001 * few.peak
 
 
 def test_losses_do_not_depend_on_the_number_of_objects(reads):

@@ -171,7 +171,7 @@ def test_mistakes_end_in_one_sentence(pictures, tmp_path):
     assert "first image 'nowhere.jpg' is in none of" in sentence(no_image)
     assert 'has no images or no categories' in sentence(no_category)
     assert 'train.json is not a COCO JSON' in sentence(no_box)
-    assert 'an image without area' in sentence(no_area)
+    assert 'image 1 has no area: width=96, height=0' in sentence(no_area)
 
 
 def test_an_own_config_is_not_overwritten(pictures, tmp_path):

@@ -74,9 +74,7 @@ def read_json(file: Path) -> dict[str, Any]:
         for key, fields in FIELDS.items():
             for item in data[key]:
                 [item[field] for field in fields]
-        for image in data['images']:
-            if not min(image['width'], image['height']) > 0:
-                raise ValueError(f'an image without area: {image}')
+        areas = [min(i['width'], i['height']) > 0 for i in data['images']]
         for annotation in data['annotations']:
             [float(v) for v in annotation['bbox']][3]
     except (ValueError, TypeError, LookupError) as error:
@@ -86,6 +84,12 @@ def read_json(file: Path) -> dict[str, Any]:
         ) from error
     if not data['images'] or not data['categories']:
         raise InputError(f'{file} has no images or no categories; add them')
+    if not all(areas):
+        image = data['images'][areas.index(False)]
+        raise InputError(
+            f'{file}, image {image["id"]} has no area: width='
+            f'{image["width"]}, height={image["height"]}; correct them'
+        )
     return data
 
 
