@@ -3,6 +3,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import mmengine.config.config
 import mmengine.config.utils
 import pytest
 from mmdet.visualization import DetLocalVisualizer
@@ -11,8 +12,10 @@ from support.helpers import ROOT
 
 from projects.sprnet import FolderVisualizer
 
-# For each base in MMDetection, mmengine reads its hundred index files again.
+# For each base in MMDetection, mmengine reads its hundred index files again,
+# and for each log and copy of a config, seconds go into line breaks.
 mmengine.config.utils.load = cache(mmengine.config.utils.load)
+mmengine.config.config.FormatCode = lambda text, **_: (text, False)
 
 
 @pytest.fixture(scope='session')

@@ -23,6 +23,15 @@ def shrink(model: ConfigDict) -> ConfigDict:
         for part in (head, mask_head):
             if 'anchor_generator' in part:
                 part.anchor_generator.strides = [8, 16, 32]
+    if 'roi_head' in model:
+        model.neck.out_channels = 64
+        model.rpn_head.update(in_channels=64, feat_channels=64)
+        for name, part in model.roi_head.items():
+            if name.endswith('_roi_extractor'):
+                part.out_channels = 64
+            elif name in ('bbox_head', 'mask_head'):
+                part.in_channels = 64
+        model.roi_head.bbox_head.fc_out_channels = 64
     if mask_head:
         mask_head.decoder.channels = 32
     return model
