@@ -27,7 +27,8 @@ def test_tables_come_from_the_saved_results():
         text=True,
     ).stdout
     shown = RESULTS.split('<!-- tables -->\n\n')[1].split('\n<!-- end -->')[0]
-    assert shown == made
+    # The forks of MMDetection print what they do not find.
+    assert shown == made[made.index('All figures') :]
     assert len(re.findall(r' ± ', shown)) > 50
 
 

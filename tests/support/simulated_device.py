@@ -15,7 +15,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -153,8 +153,7 @@ def simulated_device() -> Iterator[list[Wait]]:
         The waits so far.
     """
     operators = _Operators()
-    index_types = (*instance_data.IndexType.__args__, Simulated)
-    index_types = SimpleNamespace(__args__=index_types)
+    index_types = instance_data.IndexType | Simulated
     with ExitStack() as stack:
         for owner, name, value in (
             ('mmengine.device.utils', 'DEVICE', NAME),
