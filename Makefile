@@ -1,5 +1,5 @@
-# make demo | make test | make soak | make gpu-check | make lint |
-# make setup
+# make hello | make demo | make test | make soak | make gpu-check |
+# make lint | make setup
 #
 #   OPS=all                         compile all of mmcv's operators, and for CUDA
 #   STACK=onedl                     use the maintained forks of OpenMMLab's stack
@@ -26,10 +26,13 @@ endif
 
 RUN := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
 
-.PHONY: setup demo test soak gpu-check lint
+.PHONY: setup hello demo test soak gpu-check lint
 
 setup:
 	@$(if $(VENV),tools/setup.sh "$(PYTHON)" "$(VENV)" $(REQUIREMENTS) $(OPS),true)
+
+hello: setup
+	@"$(RUN)" tools/hello.py
 
 demo: setup
 	@"$(RUN)" tools/demo.py
