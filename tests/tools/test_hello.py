@@ -18,7 +18,7 @@ CONFIG, CHECKPOINT = (ROOT / name for name in hello.MODEL)
 def test_the_model_is_small_and_complete():
     assert CHECKPOINT.stat().st_size < 12 * 2**20
     weights = torch.load(CHECKPOINT, weights_only=True)['state_dict']
-    model = load_model(load_config(CONFIG), CHECKPOINT, 'cpu')
+    model = load_model(load_config(CONFIG, {}), CHECKPOINT, 'cpu')
     assert weights.keys() == model.state_dict().keys()
     assert {w.dtype for w in weights.values()} == {torch.half, torch.int64}
 
