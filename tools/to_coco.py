@@ -149,7 +149,14 @@ def convert(args: argparse.Namespace) -> list[str]:
     labels = {o.label for p, _ in pictures for o in p.objects}
     order = [*found.classes, *sorted(labels - {*found.classes})]
     classes = args.classes or order
-    parts = split(pictures, args.val)
+    try:
+        parts = split(pictures, args.val)
+    except InputError as error:
+        if not left_out:
+            raise
+        raise InputError(
+            f'{error}; {len(left_out)} left out, such as {left_out[0]}'
+        ) from None
     folder = source if source.is_dir() else source.parent
     write(parts, classes, images or folder, out)
     print(f'{found.form}: {len(pictures)} of {len(found.sources)} read')

@@ -172,3 +172,6 @@ def test_wrong_arguments_get_one_sentence(tmp_path):
         ([source, out], '1 pictures cannot be split with --val 0.2'),
     ):
         assert words in complaint(to_coco, *arguments)
+    write_numbers(source / 'labels' / 'gone.png', numbers().astype(np.uint8))
+    message = complaint(to_coco, source, out)
+    assert '1 left out, such as' in message and 'gone.png' in message
