@@ -279,7 +279,7 @@ class TracedSession:
         return [output.numpy() for output in self.module(**inputs)]
 
 
-def test_the_client_pads_as_rtmdets_pipeline(shapes):
+def test_the_client_pads_as_rtmdets_pipeline(shapes, tmp_path):
     """RTMDet pads images before it normalises them, and takes the padding
     for a part of the image."""
     model = untrained_model(0, RTMDET_BOX)
@@ -291,7 +291,7 @@ def test_the_client_pads_as_rtmdets_pipeline(shapes):
     pipeline[1].scale, pipeline[2].size = (96, 96), (128, 160)
     (image, *_) = val_images(shapes)
     wide = cv2.imread(str(image))[:60]
-    file = image.parent.parent / 'wide.png'
+    file = tmp_path / 'wide.png'
     cv2.imwrite(str(file), wide)
     result = export.compare(model, TracedSession(model), [image, file])
     assert result.detections > 10 and result.tolerable()
