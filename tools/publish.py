@@ -12,8 +12,7 @@ from pathlib import Path
 
 from common.cli import existing, one_sentence, parser_of
 
-from mmengine.runner import save_checkpoint
-from mmengine.runner.checkpoint import _load_checkpoint as load_checkpoint
+from mmengine.runner import CheckpointLoader, save_checkpoint
 
 import projects.sprnet  # noqa: F401  loads checkpoints weights-only
 from projects.sprnet.runtime.errors import InputError
@@ -51,7 +50,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_sentence():
-        checkpoint = load_checkpoint(str(args.checkpoint), 'cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(
+            str(args.checkpoint), 'cpu'
+        )
         save_checkpoint(published(checkpoint), str(args.out))
     size = args.out.stat().st_size / 2**20
     print(f'wrote {args.out}, {size:.1f} MiB')
