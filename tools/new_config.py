@@ -20,6 +20,7 @@ from own_config.data import DataSet, read_data
 from own_config.propose import (
     from_p2,
     propose_anchors,
+    propose_detections,
     propose_epochs,
     propose_size,
 )
@@ -69,6 +70,7 @@ def choose(args: argparse.Namespace, data: DataSet) -> Choice:
         batch=args.batch,
         epochs=args.epochs or propose_epochs(data.pictures, args.batch),
         anchors=anchors,
+        detections=propose_detections(data.most),
     )
 
 
@@ -103,6 +105,7 @@ def report(out: Path, data: DataSet, choice: Choice) -> None:
         size=f'size={choice.size}',
         epochs=f'batch={choice.batch}, epochs={choice.epochs}',
         anchors=f'anchor_base={anchors.base}, strides={anchors.strides}',
+        detections=f'detections={choice.detections}',
     )
     why = reasons(data, choice)
     for key, value in values.items():

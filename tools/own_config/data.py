@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ class DataSet(NamedTuple):
     classes: tuple[str, ...]
     folders: dict[str, str]  # of the images, below root, by split
     pictures: int  # for training, with at least one object
+    most: int  # objects of a training picture
     objects: Objects  # for training
 
 
@@ -48,12 +50,15 @@ def read_data(root: Path) -> DataSet:
     objects = objects_of(images, annotations)
     if not len(objects.boxes):
         raise InputError(f'{root}/train.json has no object; annotate some')
-    owners = {a['image_id'] for a in annotations if not a.get('iscrowd')}
+    owners = Counter(
+        str(a['image_id']) for a in annotations if not a.get('iscrowd')
+    )
     return DataSet(
         root=root,
         classes=names['train'],
         folders={s: find_images(root, s, data[s]) for s in SPLITS},
         pictures=len(owners),
+        most=max(owners.values()),
         objects=objects,
     )
 

@@ -13,6 +13,7 @@ LEAST_SIZE, LARGEST_SIZE = 256, 1024
 ENLARGED = 2  # more would only blur
 ITERATIONS = 1800  # of a training, when --epochs is not given
 MOST_EPOCHS = 100
+DETECTIONS = 100  # of a picture, as COCO has it; more in steps of it
 # From P3 as RetinaNet has them, or from P2
 STRIDES = ((8, 16, 32, 64, 128), (4, 8, 16, 32, 64))
 BASES = (4, 3, 2)
@@ -75,3 +76,8 @@ def propose_epochs(pictures: int, batch: int) -> int:
     """Choose the epochs that make :data:`ITERATIONS` iterations."""
     epochs = round(ITERATIONS / math.ceil(pictures / batch))
     return min(max(epochs, 1), MOST_EPOCHS)
+
+
+def propose_detections(most: int) -> int:
+    """Choose how many objects to look for in a picture that has ``most``."""
+    return DETECTIONS * math.ceil(most / DETECTIONS)

@@ -28,6 +28,8 @@ epochs = {epochs}
 # {why_anchors}
 anchor_base = {anchors.base}  # side of the smallest anchor, in strides
 strides = {anchors.strides}
+# {why_detections}
+detections = {detections}
 
 # What follows hands these values on.
 resize = dict(type='Resize', scale=(size, size), keep_ratio=True)
@@ -64,6 +66,7 @@ MASK_RCNN = """\
         bbox_head=dict(num_classes=len(classes)),
         mask_head=dict(num_classes=len(classes)),
     ),
+    test_cfg=dict(rcnn=dict(max_per_img=detections)),
 """
 SPRNET = """\
     neck=dict(start_level={start_level}),  # 0 for strides from 4 on, 1 from 8
@@ -71,6 +74,7 @@ SPRNET = """\
         num_classes=len(classes),
         anchor_generator=dict(octave_base_scale=anchor_base, strides=strides),
     ),
+    test_cfg=dict(max_per_img=detections),
 """
 AT_BOXES = """\
     mask_head=dict(encoder=dict(strides=strides)),
@@ -88,6 +92,7 @@ class Choice(NamedTuple):
     batch: int
     epochs: int
     anchors: Anchors
+    detections: int
 
 
 def config_text(base: Path, out: Path, data: DataSet, choice: Choice) -> str:
@@ -132,6 +137,11 @@ def reasons(data: DataSet, choice: Choice) -> dict[str, str]:
             f'{anchors.boxes:.0%} of the objects have an anchor with an IoU '
             f'above {BOX_IOU}, which boxes\n# learn from; {anchors.masks:.0%} '
             f"one above {MASK_IOU}, which the paper's masks learn from."
+        ),
+        why_detections=(
+            f'Detections of a picture, at most. A picture has up to '
+            f'{data.most} objects;\n# AP counts 100 detections of each, as '
+            'COCO does.'
         ),
     )
 
