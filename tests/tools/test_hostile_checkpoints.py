@@ -104,13 +104,14 @@ def test_refused_in_the_demo(folder, shapes, monkeypatch):
     messages = []
 
     def run(command):
-        if Path(command[1]).name == 'train.py':
-            messages.append(call(monkeypatch, train, *command[2:]))
+        if Path(command[1]).name == 'launch.py':
+            _, _, _ranks, _script, *arguments = command
+            messages.append(call(monkeypatch, train, *arguments))
         return SimpleNamespace(returncode=len(messages))
 
     monkeypatch.setattr(steps, 'subprocess', SimpleNamespace(run=run))
     end = call(monkeypatch, demo, '--data', shapes, '--work-dir', folder)
-    assert end == 'demo.py: stopped because tools/train.py failed'
+    assert end == 'demo.py: stopped because tools/launch.py failed'
     assert messages[0].startswith('train.py: the checkpoint was refused')
 
 
