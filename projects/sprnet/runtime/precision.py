@@ -31,9 +31,20 @@ class ChannelsLastHook(Hook):
     """Keep a model's weights in the channels-last memory format.
 
     The convolution libraries below PyTorch prefer it. Results differ by
-    rounding; checkpoints do not change.
+    rounding; checkpoints do not change. Operators of mmcv, such as RoIAlign,
+    read any memory as if it were contiguous, so they get such tensors.
     """
 
     def before_run(self, runner: Runner) -> None:
         """Convert the weights; feature maps follow their format."""
         runner.model.to(memory_format=torch.channels_last)
+        for module in runner.model.modules():
+            if type(module).__module__.startswith('mmcv.ops.'):
+                module.to(memory_format=torch.contiguous_format)
+                module.register_forward_pre_hook(_contiguous)
+
+
+def _contiguous(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    return tuple(x.contiguous() for x in inputs)

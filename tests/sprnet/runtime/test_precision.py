@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmcv.ops import DeformConv2dPack, RoIAlign
 from mmdet.registry import HOOKS, OPTIM_WRAPPERS
 from mmdet.structures.bbox import bbox_overlaps
 from support.amp import amp_on_cpu
@@ -131,6 +132,27 @@ def test_channels_last_changes_only_the_memory_format(config):
     assert (again != masks).float().mean() < 1e-3
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[name])
+
+
+@pytest.mark.parametrize(
+    'module', [RoIAlign(7, 1.0, 2), DeformConv2dPack(8, 8, 3, padding=1)]
+)
+def test_channels_last_leaves_mmcvs_operators_alone(module):
+    """They read any memory as if it were contiguous."""
+    conv = nn.Conv2d(3, 8, 3)
+    images = torch.randn(2, 3, 18, 18)
+    more = []
+    if isinstance(module, RoIAlign):
+        more = [torch.tensor([[0, 1.0, 1, 9, 9], [1, 2, 2, 12, 12]])]
+    else:
+        nn.init.normal_(module.conv_offset.weight)
+    expected = module(conv(images), *more)
+    model = nn.ModuleList([conv, module])
+    hook = HOOKS.build(dict(type='ChannelsLastHook'))
+    hook.before_run(SimpleNamespace(model=model))
+    features = conv(images)
+    assert not features.is_contiguous()
+    torch.testing.assert_close(module(features, *more), expected)
 
 
 def test_the_mask_head_compiles(config):
