@@ -16,7 +16,7 @@ from common.cli import parser_of
 from common.steps import run
 
 MODEL = (
-    'configs/sprnet/plus/sprnet_r18_gfpn_plus-box_demo_shapes.py',
+    'configs/sprnet/plus/sprnet_r18_gfpn_plus-box_9-epochs_shapes.py',
     'tools/hello/shapes.pth',
 )
 # Other shapes than those that trained the model

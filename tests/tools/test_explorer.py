@@ -377,6 +377,7 @@ def test_without_arguments_it_opens_the_demo(
 ):
     monkeypatch.setattr(demo_model, 'WORK_DIR', checkpoint.parent)
     monkeypatch.setattr(demo_model, 'DATA', shapes)
+    monkeypatch.setattr(demo_model, 'CONFIG', SHAPES_CONFIG)
     assert 'run `make demo` first' in complaint(explorer)
     last = checkpoint.parent / 'last_checkpoint'
     last.write_text('/moved/since/epoch_9.pth')
@@ -384,7 +385,7 @@ def test_without_arguments_it_opens_the_demo(
     assert options['server_name'] == '127.0.0.1'
     assert options['share'] is False
     assert options['page'].analytics_enabled is False
-    assert 'sprnet_r18_gfpn_demo_shapes' in str(options['page'].config)
+    assert SHAPES_CONFIG.stem in str(options['page'].config)
     assert 'The page is at http://127.0.0.1' in capsys.readouterr().out
 
 

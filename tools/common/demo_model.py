@@ -10,9 +10,13 @@ from .cli import existing
 
 WORK_DIR = ROOT / 'work_dirs' / 'demo'
 DATA = ROOT / 'data' / 'shapes'
-CONFIG = 'configs/sprnet/sprnet_r18_gfpn_demo_shapes.py'
+CONFIG = (
+    'configs/sprnet/efficientnet-lite0/'
+    'sprnet_efficientnet-lite0_gfpn_demo_shapes.py'
+)
 BOX_CONFIG = (
-    'configs/sprnet/frozen_detector/sprnet_r18_gfpn_plus-box_frozen_shapes.py'
+    'configs/sprnet/frozen_detector/'
+    'sprnet_efficientnet-lite0_gfpn_plus-box_frozen_demo_shapes.py'
 )
 
 

@@ -1,6 +1,6 @@
-# Trains masks that are read at the box on the demo's frozen detector
+# Trains masks that are read at the box on a frozen detector
 _base_ = [
-    '../sprnet_r18_gfpn_demo_shapes.py',
+    '../sprnet_r18_gfpn_9-epochs_shapes.py',
     '../_base_/models/box_encoder_r18.py',
 ]
 model = dict(
@@ -11,7 +11,7 @@ model = dict(
         encoder=_base_.read_at_the_box.encoder,
     ),
 )
-load_from = 'work_dirs/demo/epoch_9.pth'
+load_from = 'work_dirs/sprnet_r18_gfpn_9-epochs_shapes/epoch_9.pth'
 train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 max_epochs = 3
