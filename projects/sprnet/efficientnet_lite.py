@@ -72,6 +72,9 @@ class EfficientNetLite0(EfficientNet):
             act_cfg=dict(type='ReLU6'),
             **kwargs,
         )
+        # mmdet's does this in train() alone. DistributedDataParallel, which
+        # comes before it, would wait for gradients of frozen weights.
+        self._freeze_stages()
 
 
 @CheckpointLoader.register_scheme(prefixes='package://')

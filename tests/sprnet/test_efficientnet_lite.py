@@ -45,6 +45,8 @@ def test_maps_and_modules():
 
 def test_statistics_stay_and_frozen_stages_do_not_learn():
     model = build(frozen_stages=3)
+    # DistributedDataParallel looks at them before train().
+    assert not any(p.requires_grad for p in model.layers[:3].parameters())
     model.train()
     before = {k: v.clone() for k, v in model.named_buffers()}
     sum(m.mean() for m in model(torch.randn(2, 3, 64, 64))).backward()
