@@ -121,7 +121,7 @@ def recall(hits: np.ndarray, digits: int) -> str:
 def title(name: str, detected: InstanceData, hits: np.ndarray) -> str:
     """The title of a model's picture."""
     return (
-        f'{name} (detections: {len(detected)})\n'
+        f'{name}\ndetections: {len(detected)}, '
         f'objects found: {recall(hits, 2)}'
     )
 
