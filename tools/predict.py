@@ -13,6 +13,8 @@ glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
     preds/     a JSON for each picture and each frame of a video: all boxes,
                scores, labels and masks (COCO RLE), as DetInferencer writes
                them; --polygons adds their outlines
+    labels/    with --label-images: a 16-bit PNG of each picture and frame,
+               which numbers the objects of at least --score-thr
     coco.json  all of them as one COCO data set with scores; with --ann-file in
                COCO's result format, with the ids of that file
 
@@ -53,6 +55,7 @@ from prediction.inputs import (
     loaded_frames,
     loaded_images,
 )
+from prediction.label_images import label_image
 from prediction.pictures import mp4_name, picture_file, write_video
 from prediction.polygons import polygons_of
 
@@ -73,7 +76,7 @@ def parse_args() -> argparse.Namespace:
         '--score-thr',
         type=score,
         default=0.3,
-        help='draw objects of at least this score (0.3)',
+        help='draw and number objects of at least this score (0.3)',
     )
     parser.add_argument(
         '--batch-size',
@@ -99,6 +102,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='also write masks as polygons, the coordinates of a GeoJSON '
         'MultiPolygon: parts, of each its outline and its holes',
+    )
+    parser.add_argument(
+        '--label-images',
+        action='store_true',
+        help='also write label images: each object has its own number, 0 is '
+        'background',
     )
     add_device(parser)
     add_cfg_options(parser)
@@ -149,6 +158,7 @@ class Predictor:
             args.out_dir / 'coco.json', classes, args.ann_file
         )
         self.pictures: list[Path] = []  # drawn
+        self.shown = 0  # objects of at least --score-thr
         self.unreadable: dict[Path, str] = {}  # with the reason
 
     def predict(
@@ -164,6 +174,11 @@ class Predictor:
                 prediction['polygons'] = [polygons_of(m) for m in masks]
             mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
             height, width = item.picture.shape[:2]
+            self.shown += sum(
+                s >= args.score_thr for s in prediction['scores']
+            )
+            if args.label_images:
+                self.write_labels(item, prediction)
             self.results.add(
                 dict(item.coco_image, height=height, width=width), prediction
             )
@@ -175,6 +190,26 @@ class Predictor:
                 pred_score_thr=args.score_thr,
             )
             yield item.file, self.visualizer.get_image()[..., ::-1]
+
+    def write_labels(self, item: Item, prediction: dict) -> None:
+        """Write an item's label image.
+
+        Raises:
+            InputError: The model has no masks.
+        """
+        if 'masks' not in prediction:
+            raise InputError(
+                f'--label-images needs masks, which the model of '
+                f'{self.args.config} does not have'
+            )
+        numbers = label_image(
+            prediction['masks'],
+            prediction['scores'],
+            self.args.score_thr,
+            item.picture.shape[:2],
+        )
+        path = self.args.out_dir / 'labels' / item.json_path
+        mmcv.imwrite(numbers, str(path.with_suffix('.png')))
 
     def predict_images(self, files: Files, ids: dict[Path, int]) -> None:
         """Write the results of images with these image ids."""
@@ -210,6 +245,13 @@ def main() -> None:
                 f'--ann-file {args.ann_file} is for images, but '
                 f'{next(iter(videos))} is a video; leave one of them out'
             )
+        earlier = args.out_dir / 'vis'
+        if earlier.is_dir() and any(earlier.iterdir()):
+            print(
+                f'{args.out_dir} has results of an earlier run; its pictures '
+                'stay beside the new ones, unless --out-dir names another '
+                'folder'
+            )
         predictor = Predictor(args)
         if videos and not predictor.inferencer.takes_arrays:
             raise InputError(
@@ -225,7 +267,9 @@ def main() -> None:
             count = len(predictor.pictures)
             contact_sheet(pictures, count, args.contact_sheet)
     print(
-        f'drawn to {args.out_dir / "vis"}, written to '
+        f'{predictor.shown} objects with a score of at least '
+        f'{args.score_thr:g} (--score-thr) drawn to {args.out_dir / "vis"}, '
+        f'all {predictor.results.count} of any score written to '
         f'{args.out_dir / "preds"} and {predictor.results.path}'
     )
     if predictor.unreadable:

@@ -1,10 +1,14 @@
 """Wrong input ends in one sentence; any other error keeps its traceback."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 from common.cli import one_sentence
 
 import pytest
+from mmengine.utils import check_file_exist
 from shapes_data.scenes import CLASSES
 from support.coco_files import write
 from support.commands import run_here, small
@@ -49,6 +53,32 @@ def test_an_image_that_a_worker_of_a_loader_cannot_read(tmp_path):
     sentence = end.value.code
     assert sentence.startswith(f'train.py: {tmp_path}/coco.json, image 1, ')
     assert sentence.endswith('lists all such faults')
+
+
+@pytest.mark.parametrize(
+    'name,hint', [('cells.py', 0), ('5.pth', 0), ('cells', 0), ('a.json', 1)]
+)
+def test_a_missing_file_of_the_data_may_be_in_another_folder(name, hint):
+    def mmengines():
+        check_file_exist(name)
+
+    for read in (mmengines, Path(name).read_text):
+        with pytest.raises(SystemExit) as end, one_sentence('train.py'):
+            read()
+        assert name in end.value.code
+        assert ('data_root=FOLDER' in end.value.code) == hint
+
+
+def test_a_python_without_torch():
+    script = ROOT / 'tools' / 'train.py'
+    # -S leaves the installed packages out.
+    command = [sys.executable, '-S', script]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith('train.py: ') and ' no torch; ' in (
+        ended.stderr
+    )
+    assert ended.stderr.count('\n') == 1
 
 
 def test_a_bug_keeps_its_traceback():

@@ -199,6 +199,10 @@ def test_resume_without_a_checkpoint_keeps_load_from(tmp_path, capsys):
     assert f'{tmp_path} has no checkpoint' in capsys.readouterr().out
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
     assert resume_or_start(arguments) == arguments
+    assert not capsys.readouterr().out
+    anew = arguments[:-1]
+    assert resume_or_start(anew) == anew
+    assert 'has epoch_1.pth of an earlier training' in capsys.readouterr().out
     explicit = [str(SHAPES_CONFIG), '--resume', 'epoch_1.pth']
     assert resume_or_start(explicit) == explicit
 

@@ -131,7 +131,7 @@ def run(model, shapes, tmp_path_factory):
         *(inputs / 'kinds' / 'RGB.jfif', inputs / 'a' / 'same.jpg'),
         *(inputs / 'clip.avi', inputs / 'broken.mp4'),
         *('--batch-size', 2, '--score-thr', 0, '--out-dir', out),
-        *('--contact-sheet', folder / 'sheet.png'),
+        *('--contact-sheet', folder / 'sheet.png', '--label-images'),
     )
     return inputs, out, sentence
 
@@ -204,6 +204,20 @@ def test_a_video_becomes_a_video_and_a_json_a_frame(run, inferencer):
         assert_close(json.loads(file.read_text()), expected)
 
 
+def test_label_images_number_the_objects(run):
+    _, out, _ = run
+    names = [*PICTURES.values(), 'clip.avi/000004']
+    for name in names:
+        file = out / 'labels' / f'{name}.png'
+        numbers = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert numbers.dtype == np.uint16
+        prediction = json.loads((out / 'preds' / f'{name}.json').read_text())
+        masks = masks_of(prediction)
+        assert ((numbers > 0) == np.any(masks, axis=0)).all()
+        best = np.argmax(prediction['scores'])
+        assert ((numbers == 1) == masks[best]).all()
+
+
 def test_coco_json_has_all_predictions(run):
     _, out, _ = run
     coco = COCO(out / 'coco.json')
@@ -262,13 +276,22 @@ def test_ids_of_an_annotation_file(model, shapes, tmp_path):
         ]
 
 
-def test_a_folder_is_searched_with_its_folders(model, shapes, tmp_path):
+def test_a_folder_is_searched_with_its_folders(
+    model, shapes, tmp_path, capsys
+):
     inputs, out = tmp_path / 'inputs', tmp_path / 'out'
     files = ['1.jpg', 'a/1.jpg', 'a/b/1.jpg', 'a/b/2.JPG']
     for file, image in zip(files, val_images(shapes)):
         (inputs / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, inputs / file)
-    run_command(predict, *model, inputs, '--out-dir', out)
+    arguments = inputs, '--out-dir', out, '--score-thr', 1
+    run_command(predict, *model, *arguments)
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert '0 objects with a score of at least 1 (--score-thr)' in printed
+    assert f'all {len(files) * DETECTIONS} of any score' in printed
+    assert 'earlier run' not in printed
+    run_command(predict, *model, *arguments)
+    assert f'{out} has results of an earlier run' in capsys.readouterr().out
     assert {
         image['file_name'] for image in COCO(out / 'coco.json').imgs.values()
     } == set(files)
@@ -333,6 +356,8 @@ def test_a_detector_without_masks(shapes, tmp_path):
     assert len(anns) == DETECTIONS and 'segmentation' not in anns[1]
     _, _, width, height = anns[1]['bbox']
     assert anns[1]['area'] == pytest.approx(width * height)
+    text = complaint(predict, *model, *arguments, '--label-images')
+    assert f'needs masks, which the model of {model[0]} does not' in text
 
 
 def test_wrong_input_ends_in_one_sentence(model, shapes, tmp_path):

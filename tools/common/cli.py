@@ -158,10 +158,14 @@ def one_sentence(tool: str | None = None) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        sys.exit(
-            f'{tool}: {error}; if the data is in another folder, name it '
-            f'with {CFG_OPTIONS} data_root=FOLDER'
+        hint = (
+            f'; if the data is in another folder, name it with {CFG_OPTIONS} '
+            'data_root=FOLDER'
         )
+        # mmengine's error has no filename, but quotes it.
+        path = error.filename or ''.join(str(error).split('"')[1:2])
+        is_model = Path(path).suffix in ('', '.py', '.pth')
+        sys.exit(f'{tool}: {error}{"" if is_model else hint}')
     except pickle.UnpicklingError as error:
         sys.exit(refused(tool, error))
     except (FloatingPointError, OSError, SyntaxError) as error:

@@ -122,12 +122,21 @@ def resume_or_start(argv: list[str]) -> list[str]:
     """Drop --resume from train.py's arguments if there is nothing to resume.
 
     train.py ignores ``load_from`` with --resume, so a training that must start
-    from a checkpoint would start from random weights.
+    from a checkpoint would start from random weights. Without --resume, say so
+    if there is something.
     """
     args, folder = training_of(argv)
-    if args.resume != 'auto' or not args.config:
+    if not args.config or args.resume not in (None, 'auto'):
         return argv
-    if os.path.isdir(folder) and find_latest_checkpoint(folder):
+    if os.path.isdir(folder) and (last := find_latest_checkpoint(folder)):
+        if not args.resume and os.environ.get('RANK', '0') == '0':
+            print(
+                f'train.py: {folder} has {os.path.basename(last)} of an '
+                'earlier training; this one starts anew and overwrites it '
+                'epoch by epoch, --resume continues it'
+            )
+        return argv
+    if not args.resume:
         return argv
     print(f'train.py: {folder} has no checkpoint to resume; starting anew')
     return [a for a in argv if a != '--resume']

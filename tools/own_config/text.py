@@ -136,7 +136,8 @@ def reasons(data: DataSet, choice: Choice) -> dict[str, str]:
         why_anchors=(
             f'{anchors.boxes:.0%} of the objects have an anchor with an IoU '
             f'above {BOX_IOU}, which boxes\n# learn from; {anchors.masks:.0%} '
-            f"one above {MASK_IOU}, which the paper's masks learn from."
+            f"one above {MASK_IOU}, which the paper's masks learn from; "
+            'masks\n# read at the box learn from every object.'
         ),
         why_detections=(
             f'Detections of a picture, at most. A picture has up to '

@@ -104,7 +104,7 @@ def loaded_images(
             given = dict(img_path=str(file), img_id=ids[file])
             picture, data = inferencer.prepare(given)
         except Exception as error:  # libraries raise many types
-            unreadable[file] = ' '.join(f'{error!r}'.split())
+            unreadable[file] = ' '.join(f'{error or error!r}'.split())
             continue
         coco_image = dict(id=ids[file], file_name=name.as_posix())
         yield Item(file, coco_image, json_paths[file], picture, data)

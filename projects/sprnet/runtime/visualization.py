@@ -83,6 +83,17 @@ class FolderVisualizationHook(DetVisualizationHook):
                 step=self._test_index,
             )
 
+    def after_test_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Say where the pictures are."""
+        if self.draw and self.test_out_dir is not None:
+            folder = os.path.join(runner.work_dir, runner.timestamp)
+            runner.logger.info(
+                'ground truth (left) and predictions are drawn to '
+                f'{os.path.join(folder, self.test_out_dir)}'
+            )
+
 
 @VISUALIZERS.register_module()
 class FolderVisualizer(DetLocalVisualizer):

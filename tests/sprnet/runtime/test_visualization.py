@@ -98,6 +98,7 @@ def dataset(folder):
 def test_show_dir_keeps_folders_and_draws_what_is_loaded(
     folders, pictures, visualizer, tmp_path
 ):
+    said = []
     images = [tmp_path / 'x' / name / '1.npy' for name in ('a', 'b')]
     for n, image in enumerate(images):
         image.parent.mkdir(parents=True)
@@ -110,17 +111,21 @@ def test_show_dir_keeps_folders_and_draws_what_is_loaded(
         ),
         work_dir=str(tmp_path),
         timestamp='now',
+        logger=SimpleNamespace(info=said.append),
     )
     hook = FolderVisualizationHook(draw=True, test_out_dir='pictures')
     hook.after_test_iter(runner, 0, {}, list(map(detections, images)))
     names = [name.format(tmp_path.as_posix()).strip('/') for name in pictures]
     found = drawn(tmp_path / 'now' / 'pictures')
     assert found == pytest.approx(dict(zip(names, [0, 50])), abs=1)
+    hook.after_test_epoch(runner)
+    assert said[0].endswith(f'drawn to {tmp_path}/now/pictures')
 
 
 def test_show_dir_draws_only_on_demand(visualizer, tmp_path):
     hook = FolderVisualizationHook(test_out_dir='pictures')
     hook.after_test_iter(None, 0, {}, [detections('gone.png')])
+    hook.after_test_epoch(None)
 
 
 SIDE = 240

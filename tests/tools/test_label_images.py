@@ -1,0 +1,28 @@
+"""predict.py --label-images: detections as cell tools read them."""
+
+import numpy as np
+from prediction.label_images import label_image
+from pycocotools import mask as coco_mask
+
+
+def encoded(rows, columns):
+    mask = np.zeros((6, 8), np.uint8, order='F')
+    mask[rows, columns] = 1
+    return coco_mask.encode(mask)
+
+
+def test_the_better_object_keeps_a_shared_pixel():
+    masks = [
+        encoded(slice(0, 3), slice(0, 3)),
+        encoded(slice(2, 5), slice(2, 5)),
+        encoded(slice(5, 6), slice(0, 8)),
+    ]
+    numbers = label_image(masks, [0.4, 0.9, 0.2], 0.3, (6, 8))
+    assert numbers.dtype == np.uint16 and numbers.shape == (6, 8)
+    assert numbers[2, 2] == 1 and (numbers == 1).sum() == 9
+    assert (numbers == 2).sum() == 8 and numbers[0, 0] == 2
+    assert not numbers[5].any()  # its score is too low
+
+
+def test_no_objects():
+    assert not label_image([], [], 0.3, (2, 3)).any()

@@ -1,0 +1,33 @@
+"""Label images of detections, the form that cell tools read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+
+def label_image(
+    masks: Sequence[dict],
+    scores: Sequence[float],
+    threshold: float,
+    shape: tuple[int, int],
+) -> np.ndarray:
+    """Number the objects of an image.
+
+    Args:
+        masks: Their masks as COCO run lengths.
+        scores: Their scores.
+        threshold: The least score of an object that gets a number.
+        shape: Height and width of the image.
+
+    Returns:
+        (H, W) uint16: 1 where the object of the best score is, 2 where the
+        next one is, and so on; 0 elsewhere. Where objects overlap, the pixel
+        belongs to the better one.
+    """
+    numbers = np.zeros(shape, np.uint16)
+    order = [i for i in np.argsort(scores)[::-1] if scores[i] >= threshold]
+    for number, i in enumerate(order, start=1):
+        inside = coco_mask.decode(masks[i]).astype(bool)
+        numbers[inside & (numbers == 0)] = number
+    return numbers
