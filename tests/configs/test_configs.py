@@ -187,7 +187,7 @@ def test_contents_agree_with_the_name(config):
 
     if 'bbox_head' in model:
         towers = model.bbox_head.stacked_convs, model.bbox_head.feat_channels
-        light = (1, 24) if words[1] == 'r18' else (2, 96)
+        light = (2, 24) if words[1] == 'r18' else (2, 96)
         assert (towers == light) == ('light' in words)
 
     neck, _, variant = words[2].partition('-')
