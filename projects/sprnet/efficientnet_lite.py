@@ -21,15 +21,29 @@ class SamePaddingConv2d(Conv2dAdaptivePadding):
 
     Where the stride is 1, both sides have the same padding, which the
     convolution itself adds. This saves a quarter of the backbone's time on a
-    CPU; the output is the same.
+    CPU; the output is the same. Where it is 2, the padding is an expression of
+    whole numbers. torch.onnx.export needs minutes for mmcv's, in which sizes
+    are divided and rounded.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W)."""
-        if self.stride != (1, 1):
-            return super().forward(x)
-        padding = tuple(size // 2 for size in self.kernel_size)
-        return F.conv2d(x, self.weight, self.bias, 1, padding, 1, self.groups)
+        size = self.kernel_size[0]  # as high as wide
+        if self.stride == (1, 1):
+            padding = size // 2
+        else:
+            height, width = (size - 2 + side % 2 for side in x.shape[2:])
+            x = F.pad(
+                x,
+                (
+                    *(width // 2, width - width // 2),
+                    *(height // 2, height - height // 2),
+                ),
+            )
+            padding = 0
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, padding, 1, self.groups
+        )
 
 
 @MODELS.register_module()

@@ -59,13 +59,14 @@ def test_statistics_stay_and_frozen_stages_do_not_learn():
     assert learns == {'3', '4', '5'}
 
 
-@pytest.mark.parametrize('kernel', [1, 3, 5])
-@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize(
+    'kernel,stride', [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)]
+)
 def test_padding_is_tensorflows(kernel, stride):
     stock = Conv2dAdaptivePadding(4, 4, kernel, stride, groups=4)
     ours = SamePaddingConv2d(4, 4, kernel, stride, groups=4)
     ours.load_state_dict(stock.state_dict())
-    for size in ((9, 12), (16, 7)):
+    for size in ((9, 12), (16, 7), (1, 2)):
         x = torch.randn(2, 4, *size)
         torch.testing.assert_close(ours(x), stock(x), rtol=0, atol=1e-6)
 
