@@ -34,6 +34,10 @@ def test_tables_come_from_the_saved_results(command, shown):
     assert shown == made[made.index('All figures') :]
 
 
+def test_the_tables_have_figures():
+    assert len(re.findall(r' ± ', SHOWN[0])) > 50
+
+
 def anchor(heading):
     """GitHub's link to a heading."""
     return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
