@@ -45,6 +45,7 @@ from common.pictures import contact_sheet
 import mmcv
 import mmengine
 import numpy as np
+import torch
 from mmdet.structures import DetDataSample
 from prediction.coco_results import CocoResults
 from prediction.inferencer import FileInferencer
@@ -174,11 +175,16 @@ class Predictor:
                 prediction['polygons'] = [polygons_of(m) for m in masks]
             mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
             height, width = item.picture.shape[:2]
-            self.shown += sum(
-                s >= args.score_thr for s in prediction['scores']
-            )
+            if args.label_images and 'masks' not in prediction:
+                raise InputError(
+                    '--label-images needs masks, which the model of '
+                    f'{args.config} does not have'
+                )
+            shown = sample.pred_instances.scores >= args.score_thr
+            sample.pred_instances = sample.pred_instances[shown]
+            self.shown += len(sample.pred_instances)
             if args.label_images:
-                self.write_labels(item, prediction)
+                self.write_labels(item, prediction, shown)
             self.results.add(
                 dict(item.coco_image, height=height, width=width), prediction
             )
@@ -187,25 +193,18 @@ class Predictor:
                 item.picture[..., ::-1],
                 sample,
                 draw_gt=False,
-                pred_score_thr=args.score_thr,
+                pred_score_thr=-1,  # all that are left
             )
             yield item.file, self.visualizer.get_image()[..., ::-1]
 
-    def write_labels(self, item: Item, prediction: dict) -> None:
-        """Write an item's label image.
-
-        Raises:
-            InputError: The model has no masks.
-        """
-        if 'masks' not in prediction:
-            raise InputError(
-                f'--label-images needs masks, which the model of '
-                f'{self.args.config} does not have'
-            )
+    def write_labels(
+        self, item: Item, prediction: dict, shown: torch.Tensor
+    ) -> None:
+        """Write an item's label image of the objects that are ``shown``."""
+        indices = shown.nonzero().flatten().tolist()
         numbers = label_image(
-            prediction['masks'],
-            prediction['scores'],
-            self.args.score_thr,
+            [prediction['masks'][i] for i in indices],
+            [prediction['scores'][i] for i in indices],
             item.picture.shape[:2],
         )
         path = self.args.out_dir / 'labels' / item.json_path

@@ -17,12 +17,12 @@ def test_the_better_object_keeps_a_shared_pixel():
         encoded(slice(2, 5), slice(2, 5)),
         encoded(slice(5, 6), slice(0, 8)),
     ]
-    numbers = label_image(masks, [0.4, 0.9, 0.2], 0.3, (6, 8))
+    numbers = label_image(masks, [0.4, 0.9, 0.2], (6, 8))
     assert numbers.dtype == np.uint16 and numbers.shape == (6, 8)
     assert numbers[2, 2] == 1 and (numbers == 1).sum() == 9
     assert (numbers == 2).sum() == 8 and numbers[0, 0] == 2
-    assert not numbers[5].any()  # its score is too low
+    assert (numbers[5] == 3).all()
 
 
 def test_no_objects():
-    assert not label_image([], [], 0.3, (2, 3)).any()
+    assert not label_image([], [], (2, 3)).any()

@@ -276,6 +276,27 @@ def test_ids_of_an_annotation_file(model, shapes, tmp_path):
         ]
 
 
+def test_an_object_of_just_the_threshold_is_shown(
+    model, shapes, tmp_path, capsys
+):
+    image = val_images(shapes)[0]
+    run_command(predict, *model, image, '--out-dir', tmp_path / 'all')
+    (found,) = (tmp_path / 'all' / 'preds').iterdir()
+    scores = sorted(set(json.loads(found.read_text())['scores']))
+    assert len(scores) > 1
+    pictures = []
+    for count, least in ((1, scores[-1]), (0, scores[-1] + 1e-6)):
+        out = tmp_path / str(count)
+        arguments = image, '--out-dir', out, '--label-images'
+        run_command(predict, *model, *arguments, '--score-thr', least)
+        assert f'\n{count} objects with a' in capsys.readouterr().out
+        (labels,) = (out / 'labels').iterdir()
+        assert cv2.imread(str(labels), cv2.IMREAD_UNCHANGED).max() == count
+        (picture,) = (out / 'vis').iterdir()
+        pictures.append(cv2.imread(str(picture)))
+    assert (pictures[0] != pictures[1]).any()
+
+
 def test_a_folder_is_searched_with_its_folders(
     model, shapes, tmp_path, capsys
 ):

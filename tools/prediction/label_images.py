@@ -9,7 +9,6 @@ from pycocotools import mask as coco_mask
 def label_image(
     masks: Sequence[dict],
     scores: Sequence[float],
-    threshold: float,
     shape: tuple[int, int],
 ) -> np.ndarray:
     """Number the objects of an image.
@@ -17,7 +16,6 @@ def label_image(
     Args:
         masks: Their masks as COCO run lengths.
         scores: Their scores.
-        threshold: The least score of an object that gets a number.
         shape: Height and width of the image.
 
     Returns:
@@ -26,8 +24,7 @@ def label_image(
         belongs to the better one.
     """
     numbers = np.zeros(shape, np.uint16)
-    order = [i for i in np.argsort(scores)[::-1] if scores[i] >= threshold]
-    for number, i in enumerate(order, start=1):
+    for number, i in enumerate(np.argsort(scores)[::-1], start=1):
         inside = coco_mask.decode(masks[i]).astype(bool)
         numbers[inside & (numbers == 0)] = number
     return numbers
