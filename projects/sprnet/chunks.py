@@ -1,10 +1,12 @@
 """Parts of tensors that are too long to be computed at once."""
 
+from torch import Tensor
 
-def slices(length: int, at_once: int) -> list[slice]:
-    """Return slices of at most ``at_once`` items; one, empty, of no items.
 
-    ``Tensor.split`` would do, but torch.compile fails to split no items.
+def parts(x: Tensor, at_once: int) -> tuple[Tensor, ...]:
+    """Return parts of at most ``at_once`` items; one, empty, of no items.
+
+    Slices would not do: the gradient of each is a tensor as long as ``x``.
     """
-    firsts = range(0, max(length, 1), at_once)
-    return [slice(first, first + at_once) for first in firsts]
+    # torch.compile fails to split no items.
+    return x.split(at_once) if len(x) else (x,)

@@ -15,7 +15,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .chunks import slices
+from .chunks import parts
 from .options import check_whole
 
 PIXELS_AT_ONCE = 512  # bounds the memory of the largest maps
@@ -183,12 +183,9 @@ class SinglePixelDecoder(BaseModule):
             weights = weights.transpose(1, 2)
         on_cpu = codes.device.type == 'cpu'
         at_once = ON_CPU_AT_ONCE if on_cpu else PIXELS_AT_ONCE
-        maps = small, medium, weights
+        maps = (parts(x, at_once) for x in (small, medium, weights))
         logits = torch.cat(
-            [
-                self._classify_last(doublings, *(x[part] for x in maps))
-                for part in slices(len(small), at_once)
-            ]
+            [self._classify_last(doublings, *part) for part in zip(*maps)]
         )
         if owners is None:
             return self._to_grid(logits[..., 0], labels)

@@ -7,7 +7,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .chunks import slices
+from .chunks import parts
 from .runtime.errors import InputError
 
 MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
@@ -67,13 +67,8 @@ def mask_targets(
     if not len(instances):  # CUDA launches no kernel without blocks
         return boxes.new_zeros(0, size, size)
     crop = _crop_polygons if isinstance(masks, PolygonMasks) else _crop_bitmaps
-    instances = instances.cpu()
-    return torch.cat(
-        [
-            crop(masks, instances[part], boxes[part], size)
-            for part in slices(len(boxes), MASKS_AT_ONCE)
-        ]
-    )
+    both = (parts(x, MASKS_AT_ONCE) for x in (instances.cpu(), boxes))
+    return torch.cat([crop(masks, *part, size) for part in zip(*both)])
 
 
 def _crop_bitmaps(

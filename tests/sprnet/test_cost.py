@@ -180,6 +180,17 @@ def test_the_largest_maps_are_made_in_parts():
     assert max(made.sizes) == len(codes) * CELLS // 4 * channels
 
 
+def test_gradients_grow_with_the_masks_and_not_with_their_square():
+    head, made = spr_head(), {}
+    for count in (100, 200):
+        codes = torch.randn(count, head.encoder.out_channels)
+        codes.requires_grad_()
+        with Recorder() as recorder:
+            head.decoder(codes, None, torch.arange(count) % 6).sum().backward()
+        made[count] = sum(recorder.sizes)
+    assert made[200] < 2.01 * made[100]
+
+
 def test_run_lengths_never_stand_in_an_image():
     height, width = 4000, 6000
     torch.manual_seed(0)
