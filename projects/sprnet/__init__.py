@@ -23,6 +23,7 @@ from .runtime.precision import BFloat16OptimWrapper, ChannelsLastHook
 from .runtime.preemption import PreemptionHook
 from .runtime.safe_loading import allow_mmengine_checkpoints
 from .runtime.schedule_end import ScheduleEndHook
+from .runtime.soft_label_assigner import CompactSoftLabelAssigner
 from .runtime.tta import MaskTTAModel
 from .runtime.visualization import FolderVisualizationHook, FolderVisualizer
 from .samplers import (
@@ -40,6 +41,7 @@ __all__ = [
     'CheckedCocoDataset',
     'CheckpointMatchHook',
     'CocoAPARMetric',
+    'CompactSoftLabelAssigner',
     'ConsecutiveConvs',
     'DenseMasks',
     'EfficientNetLite0',

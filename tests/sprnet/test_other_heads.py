@@ -184,6 +184,9 @@ def test_rtmdet_is_mmdetections_and_keeps_its_hooks(size):
     for variant in '', '_plus-box':
         name = f'sprnet_rtmdet-{size}{variant}_300e_coco.py'
         config = read_config(FOLDER / name)
+        assigner = config.model.train_cfg.assigner
+        assert assigner.type == 'CompactSoftLabelAssigner'
+        assigner.type = 'DynamicSoftLabelAssigner'
         for part in 'bbox_head', 'neck', 'data_preprocessor', 'train_cfg':
             assert config.model[part] == stock.model[part]
         config.model.backbone.pop('out_indices', None)

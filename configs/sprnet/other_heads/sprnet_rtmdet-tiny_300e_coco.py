@@ -11,6 +11,8 @@ model = dict(
         _base_.pixel_masks,
         anchor_generator=dict(_base_.paper_anchors, strides=[8, 16, 32]),
     ),
+    # For images with hundreds of objects
+    train_cfg=dict(assigner=dict(type='CompactSoftLabelAssigner')),
 )
 train_dataloader = _base_.checked_training
 val_dataloader = test_dataloader = _base_.checked_data
