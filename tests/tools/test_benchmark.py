@@ -377,9 +377,11 @@ def test_what_masks_add_is_the_difference_within_rounds(image, monkeypatch):
     assert both['sprnet'].model.neck == both['stock'].model.neck
     results = wrapper.wrapper(CPU, image, SIZE, 1, quiet)
     entry = results['wrapper']['R18']
+    assert 0 < entry['masks'][0] < entry['seconds']['sprnet'][0]
     entry['seconds'] = dict(stock=[1.0, 2.0, 3.0], sprnet=[1.5, 2.1, 3.2])
     entry['mib'] = dict(stock=100.0, sprnet=111.0)
-    row = '| R18 | 2,000 | 2,100 | 200 | 100 | 111 | 11 |'
+    entry['masks'] = [0.3, 0.12, 0.1]
+    row = '| R18 | 2,000 | 2,100 | 200 | 120 | 100 | 111 | 11 |'
     assert row in page(dict(results, run={}))
 
 

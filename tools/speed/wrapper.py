@@ -9,8 +9,9 @@ import torch
 from mmengine.config import Config
 
 from .clock import in_turns
-from .latency import image_seconds
+from .latency import image_seconds, stage_seconds
 from .memory import in_child, testing_peak
+from .stages import MASKS, PASTING
 from .subjects import CONFIGS, DEFAULT, load_subject, read_config
 
 
@@ -57,23 +58,29 @@ def wrapper(
 
     Returns:
         For each, ``seconds`` of an image by round and ``mib``, the peak memory
-        in testing, of both detectors.
+        in testing, of both detectors; and ``masks``, the seconds of an image
+        in the stages of masks, by round.
     """
     results = {}
     for name, pair in PAIRS.items():
         both = configs(pair)
         report(f'building {name}')
-        runs = {
-            kind: partial(
-                image_seconds,
-                load_subject(f'{name} {kind}', one, device, image, size),
-                image,
-                size,
-            )
+        subjects = {
+            kind: load_subject(f'{name} {kind}', one, device, image, size)
             for kind, one in both.items()
         }
+        runs = {
+            kind: partial(image_seconds, subject, image, size)
+            for kind, subject in subjects.items()
+        }
+        runs['stages'] = partial(
+            stage_seconds, subjects['sprnet'], image, size
+        )
+        seconds = in_turns(runs, rounds, report, warm_up=1)
+        stages = seconds.pop('stages')
         results[name] = dict(
-            seconds=in_turns(runs, rounds, report, warm_up=1),
+            seconds=seconds,
+            masks=[stage[MASKS] + stage[PASTING] for stage in stages],
             mib={
                 kind: in_child(testing_peak, kind, one, device, image, size)
                 for kind, one in both.items()
