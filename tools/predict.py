@@ -175,11 +175,6 @@ class Predictor:
                 prediction['polygons'] = [polygons_of(m) for m in masks]
             mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
             height, width = item.picture.shape[:2]
-            if args.label_images and 'masks' not in prediction:
-                raise InputError(
-                    '--label-images needs masks, which the model of '
-                    f'{args.config} does not have'
-                )
             shown = sample.pred_instances.scores >= args.score_thr
             sample.pred_instances = sample.pred_instances[shown]
             self.shown += len(sample.pred_instances)
@@ -200,7 +195,16 @@ class Predictor:
     def write_labels(
         self, item: Item, prediction: dict, shown: torch.Tensor
     ) -> None:
-        """Write an item's label image of the objects that are ``shown``."""
+        """Write an item's label image of the objects that are ``shown``.
+
+        Raises:
+            InputError: The model has no masks.
+        """
+        if 'masks' not in prediction:
+            raise InputError(
+                '--label-images needs masks, which the model of '
+                f'{self.args.config} does not have'
+            )
         indices = shown.nonzero().flatten().tolist()
         numbers = label_image(
             [prediction['masks'][i] for i in indices],
