@@ -14,7 +14,8 @@ glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
                scores, labels and masks (COCO RLE), as DetInferencer writes
                them; --polygons adds their outlines
     labels/    with --label-images: a 16-bit PNG of each picture and frame,
-               which numbers the objects of at least --score-thr
+               which numbers the objects of at least --score-thr; an object
+               that others of a better score cover has no number
     coco.json  all of them as one COCO data set with scores; with --ann-file in
                COCO's result format, with the ids of that file
 
@@ -160,6 +161,7 @@ class Predictor:
         )
         self.pictures: list[Path] = []  # drawn
         self.shown = 0  # objects of at least --score-thr
+        self.numbered = 0  # of these, objects in label images
         self.unreadable: dict[Path, str] = {}  # with the reason
 
     def predict(
@@ -213,6 +215,7 @@ class Predictor:
         )
         path = self.args.out_dir / 'labels' / item.json_path
         mmcv.imwrite(numbers, str(path.with_suffix('.png')))
+        self.numbered += np.count_nonzero(np.unique(numbers))
 
     def predict_images(self, files: Files, ids: dict[Path, int]) -> None:
         """Write the results of images with these image ids."""
@@ -275,6 +278,13 @@ def main() -> None:
         f'all {predictor.results.count} of any score written to '
         f'{args.out_dir / "preds"} and {predictor.results.path}'
     )
+    if args.label_images:
+        covered = predictor.shown - predictor.numbered
+        more = f'; objects of a better score cover the other {covered}'
+        print(
+            f'{predictor.numbered} of them have a number in '
+            f'{args.out_dir / "labels"}{more if covered else ""}'
+        )
     if predictor.unreadable:
         names = ', '.join(map(str, predictor.unreadable))
         reason = next(iter(predictor.unreadable.values()))

@@ -159,7 +159,10 @@ def convert(args: argparse.Namespace) -> list[str]:
         ) from None
     folder = source if source.is_dir() else source.parent
     write(parts, classes, images or folder, out)
-    print(f'{found.form}: {len(pictures)} of {len(found.sources)} read')
+    print(
+        f'{found.form}: {len(pictures)} pictures read, {len(left_out)} files '
+        'left out'
+    )
     report(pictures, parts, classes)
     preview = args.out / 'preview.jpg'
     write_preview(sum(parts.values(), []), classes, preview)
@@ -173,7 +176,8 @@ def main() -> None:
     with one_sentence():
         left_out = convert(args)
     if left_out:
-        sys.exit('\n'.join(['to_coco.py: left out:', *left_out]))
+        again = f'For another try with all of them, remove {args.out} first.'
+        sys.exit('\n'.join(['to_coco.py: left out:', *left_out, again]))
 
 
 if __name__ == '__main__':

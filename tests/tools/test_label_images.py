@@ -26,3 +26,13 @@ def test_the_better_object_keeps_a_shared_pixel():
 
 def test_no_objects():
     assert not label_image([], [], (2, 3)).any()
+
+
+def test_an_object_that_others_cover_has_no_number():
+    masks = [
+        encoded(slice(1, 2), slice(1, 2)),
+        encoded(slice(0, 4), slice(0, 4)),
+        encoded(slice(4, 6), slice(0, 4)),
+    ]
+    numbers = label_image(masks, [0.5, 0.9, 0.3], (6, 8))
+    assert np.unique(numbers).tolist() == [0, 1, 3]

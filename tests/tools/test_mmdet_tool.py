@@ -30,6 +30,8 @@ from support.commands import (
 )
 from support.helpers import ROOT, SHAPES_CONFIG
 
+from projects.sprnet.runtime.errors import InputError
+
 SEED = 'randomness.seed=1'
 
 
@@ -103,6 +105,34 @@ def test_predicts_from_a_checkpoint(trained, shapes, tmp_path, monkeypatch):
 def test_a_missing_file_is_named(config, options, missing, tmp_path):
     with pytest.raises(SystemExit, match=f'^train.py: .*{missing}'):
         run_here(tmp_path, 'train.py', config, *options)
+
+
+@pytest.mark.parametrize(
+    'option, words',
+    [
+        ('max_epochs=2', f'{SHAPES_CONFIG} has handed max_epochs on already'),
+        ('resize.scale=(64,64)', 'has handed resize on already'),
+        ('trian_cfg.max_epochs=2', 'nothing reads trian_cfg'),
+    ],
+)
+def test_options_that_change_nothing_are_refused(option, words, tmp_path):
+    arguments = SHAPES_CONFIG, '--cfg-options', 'randomness.seed=1', option
+    with pytest.raises(SystemExit) as end:
+        run_here(tmp_path, 'train.py', *arguments)
+    assert str(end.value).startswith('train.py: --cfg-options ')
+    assert words in str(end.value) and not any(tmp_path.iterdir())
+    with pytest.raises(InputError, match=words):
+        key, _, value = option.partition('=')
+        load_config(SHAPES_CONFIG, {key: value})
+
+
+def test_a_missing_checkpoint_is_named_at_once(tmp_path):
+    (tmp_path / 'epoch_5.pth').touch()
+    missing = tmp_path / 'epoch_36.pth'
+    with pytest.raises(SystemExit) as end:
+        run_here(tmp_path, 'test.py', SHAPES_CONFIG, missing)
+    words = f'test.py: {missing} does not exist; its folder has epoch_5.pth'
+    assert end.value.code == words
 
 
 @pytest.mark.parametrize(

@@ -126,15 +126,21 @@ def test_few_pictures_train_more_epochs():
     assert propose_epochs(10**5, 4) == 1
 
 
-@pytest.mark.parametrize('model', [new_config.DEFAULT, DEFAULT_RCNN])
-def test_crowded_pictures_get_more_detections(model, pictures, tmp_path):
+@pytest.mark.parametrize(
+    'model, crowded', [(new_config.DEFAULT, 'val'), (DEFAULT_RCNN, 'train')]
+)
+def test_crowded_pictures_get_more_detections(
+    model, crowded, pictures, tmp_path
+):
     assert [propose_detections(n) for n in (1, 100, 101)] == [100, 100, 200]
-    data = json.loads((pictures / 'train.json').read_text())
-    (annotation, *_), (image, *_) = data['annotations'], data['images']
-    data['annotations'] = [
-        dict(annotation, id=i, image_id=image['id']) for i in range(201)
-    ]
     for split in ('train', 'val'):
+        data = json.loads((pictures / f'{split}.json').read_text())
+        (annotation, *_), (image, *_) = data['annotations'], data['images']
+        if split == crowded:
+            data['annotations'] = [
+                dict(annotation, id=i, image_id=image['id'])
+                for i in range(201)
+            ]
         (tmp_path / split).symlink_to(pictures / split)
         (tmp_path / f'{split}.json').write_text(json.dumps(data))
     config = written(tmp_path, tmp_path / 'mine.py', '--model', model)

@@ -289,12 +289,32 @@ def test_an_object_of_just_the_threshold_is_shown(
         out = tmp_path / str(count)
         arguments = image, '--out-dir', out, '--label-images'
         run_command(predict, *model, *arguments, '--score-thr', least)
-        assert f'\n{count} objects with a' in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f'\n{count} objects with a' in printed
+        assert f'\n{count} of them have a number in {out}/labels\n' in printed
         (labels,) = (out / 'labels').iterdir()
         assert cv2.imread(str(labels), cv2.IMREAD_UNCHANGED).max() == count
         (picture,) = (out / 'vis').iterdir()
         pictures.append(cv2.imread(str(picture)))
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_objects_that_others_cover_are_counted(
+    model, shapes, tmp_path, capsys
+):
+    image = val_images(shapes)[0]
+    options = '--score-thr', 0, '--label-images', '--out-dir', tmp_path
+    # The frame, which becomes the mask, is larger than the image.
+    wide = 'model.mask_head.frame=100', 'model.test_cfg.mask_thr_binary=0.01'
+    run_command(predict, *model, image, *options, '--cfg-options', *wide)
+    (labels,) = (tmp_path / 'labels').iterdir()
+    numbers = np.unique(cv2.imread(str(labels), cv2.IMREAD_UNCHANGED))
+    left = np.count_nonzero(numbers)
+    assert 0 < left < DETECTIONS
+    assert (
+        f'\n{left} of them have a number in {tmp_path}/labels; objects of a '
+        f'better score cover the other {DETECTIONS - left}\n'
+    ) in capsys.readouterr().out
 
 
 def test_a_folder_is_searched_with_its_folders(

@@ -1,12 +1,15 @@
 """tools/to_coco.py: every form becomes the same masks; the rest is named."""
 
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import to_coco
+from conversion.data_set import split
 from conversion.label_images import run_lengths
+from conversion.pictures import Picture
 from PIL import Image
 from pycocotools import mask as coco_mask
 from support.annotated import (
@@ -55,7 +58,7 @@ def test_label_images_of_every_type(tmp_path, capsys):
     preview = cv2.imread(str(out / 'preview.jpg'))
     assert preview.shape[1] == 3 * 480 and preview.std() > 20
     printed = capsys.readouterr().out
-    assert 'label images: 7 of 7 read' in printed
+    assert 'label images: 7 pictures read, 0 files left out' in printed
     assert "class 1: 'cell', 20 in train, 8 in val" in printed
     assert f'next: python tools/new_config.py {out}\n' in printed
 
@@ -156,6 +159,15 @@ def test_a_mask_for_each_object(tmp_path, capsys):
         f'{source}/04: it has no folder masks/',
     ]
     assert '1 masks without a pixel' in capsys.readouterr().out
+
+
+def test_one_picture_less_moves_at_most_one_other():
+    pictures = [(Picture(Path(f'{n}.png'), 9, 9, []), None) for n in range(50)]
+    val = {p.path for p in split(pictures, 0.2)['val']}
+    assert len(val) == 10
+    fewer = [pair for pair in pictures if pair[0].path not in (*val,)[:1]]
+    assert len(val - {p.path for p in split(fewer, 0.2)['val']}) == 1
+    assert val != {pair[0].path for pair in pictures[:10]}
 
 
 def test_wrong_arguments_get_one_sentence(tmp_path):

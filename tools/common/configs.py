@@ -17,6 +17,8 @@ from projects.sprnet import SPRHead
 from projects.sprnet.runtime.checkpoint_match import check_match
 from projects.sprnet.runtime.errors import InputError
 
+from .unused_options import refuse_unused
+
 
 def load_config(path: Path, options: dict) -> Config:
     """Load a config and override options of it.
@@ -25,9 +27,11 @@ def load_config(path: Path, options: dict) -> Config:
     :func:`moved_data`. MMDetection's own visualizer becomes ours.
 
     Raises:
-        InputError: The config has no ``data_root`` to override.
+        InputError: The config has no ``data_root`` to override, or an option
+            would change nothing.
     """
     config = Config.fromfile(path)
+    refuse_unused(config, options)
     if 'data_root' in options:
         config.merge_from_dict(moved_data(config, options['data_root']))
     config.merge_from_dict(picture_options(config) | options)

@@ -13,13 +13,15 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-import projects.sprnet  # noqa: F401  for scripts that load no config
+# Importing this package also registers it, for scripts that load no config.
+from projects.sprnet.runtime.errors import InputError
 
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import ensure_test_set, moved_data, picture_options
 from .launcher_link import end_with_launcher
 from .next_step import config_options, print_next
 from .ranks import rank_options
+from .unused_options import refuse_unused
 
 SCRIPTS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 AMP = '--amp'
@@ -31,6 +33,7 @@ def run_script(script: str) -> None:
     end_with_launcher()
     argv = sys.argv[1:]
     with one_sentence(script):
+        check_arguments(script, argv)
         argv, precision = mixed_precision(script, argv)
         moved = data_options(argv)
         OptionAction.paths |= {option.split('=')[0] for option in moved}
@@ -47,11 +50,41 @@ def run_script(script: str) -> None:
             print_predict(argv)
 
 
+def check_arguments(script: str, argv: list[str]) -> None:
+    """Check what MMDetection's script would find out late, or never.
+
+    Raises:
+        InputError: test.py's checkpoint is missing, or a config option would
+            change nothing.
+    """
+    options = config_options(argv)
+    words = [a for a in argv if a not in options]
+    configs = [a for a in words if a.endswith('.py')]
+    if options and configs:
+        config = Config.fromfile(configs[0], import_custom_modules=False)
+        refuse_unused(config, [o.partition('=')[0] for o in options[1:]])
+    files = [a for a in words if a.endswith('.pth') and '://' not in a]
+    if script == 'test.py' and files and not os.path.isfile(files[0]):
+        others = sorted(
+            file.name for file in Path(files[0]).parent.glob('*.pth')
+        )
+        hint = f'; its folder has {", ".join(others)}' if others else ''
+        raise InputError(f'{files[0]} does not exist{hint}')
+
+
+def last_checkpoint(folder: str) -> str | None:
+    """The last checkpoint of a work directory, if there is one."""
+    # Without this file, MMEngine's function prints that it found none.
+    if os.path.isfile(os.path.join(folder, 'last_checkpoint')):
+        return find_latest_checkpoint(folder)
+    return None
+
+
 def print_test_and_predict(argv: list[str]) -> None:
     """Print the commands that test what train.py has trained, and that predict
     without a test."""
     args, folder = training_of(argv)
-    if os.path.isdir(folder) and (file := find_latest_checkpoint(folder)):
+    if file := last_checkpoint(folder):
         model = [args.config, os.path.relpath(file)]
         print_next('test.py', *model, '--show-dir', 'pictures', argv=argv)
         print_predict([*model, *config_options(argv)])
@@ -128,7 +161,7 @@ def resume_or_start(argv: list[str]) -> list[str]:
     args, folder = training_of(argv)
     if not args.config or args.resume not in (None, 'auto'):
         return argv
-    if os.path.isdir(folder) and (last := find_latest_checkpoint(folder)):
+    if last := last_checkpoint(folder):
         if not args.resume and os.environ.get('RANK', '0') == '0':
             print(
                 f'train.py: {folder} has {os.path.basename(last)} of an '

@@ -1,7 +1,7 @@
 """Write pictures as the data set that the configs expect."""
 
+import hashlib
 import json
-import random
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,6 @@ from pycocotools import mask as coco_mask
 from projects.sprnet.runtime.errors import InputError
 
 from .pictures import Picture
-
-SEED = 0  # of the split, which is the same at each run
 
 
 def split(
@@ -34,8 +32,11 @@ def split(
             name: [p for p, part in pictures if part == name]
             for name in ('train', 'val')
         }
-    shuffled = [picture for picture, _ in pictures]
-    random.Random(SEED).shuffle(shuffled)
+    # In an order that a picture more or less does not change
+    shuffled = sorted(
+        (picture for picture, _ in pictures),
+        key=lambda p: hashlib.sha256(p.path.name.encode()).digest(),
+    )
     count = max(round(share * len(shuffled)), 1) if share else 0
     if count >= len(shuffled):
         raise InputError(

@@ -271,7 +271,8 @@ NOTES = {
     'more objects than detections': (
         'AP and AR stay below 1 even with perfect detections',
         'cut the image into tiles, or raise test_cfg.max_per_img of the model '
-        'and proposal_nums of CocoAPARMetric',
+        '(detections, in a config that new_config.py wrote) and proposal_nums '
+        'of val_evaluator and test_evaluator',
     ),
     'ids of another type': ('they work as they are',),
     'grey image': ('its single channel serves as red, green and blue',),

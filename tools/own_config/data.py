@@ -25,7 +25,7 @@ class DataSet(NamedTuple):
     classes: tuple[str, ...]
     folders: dict[str, str]  # of the images, below root, by split
     pictures: int  # for training, with at least one object
-    most: int  # objects of a training picture
+    most: int  # objects of a picture
     objects: Objects  # for training
 
 
@@ -50,15 +50,20 @@ def read_data(root: Path) -> DataSet:
     objects = objects_of(images, annotations)
     if not len(objects.boxes):
         raise InputError(f'{root}/train.json has no object; annotate some')
-    owners = Counter(
-        str(a['image_id']) for a in annotations if not a.get('iscrowd')
-    )
+    owners = {
+        split: Counter(
+            str(a['image_id'])
+            for a in parts['annotations']
+            if not a.get('iscrowd')
+        )
+        for split, parts in data.items()
+    }
     return DataSet(
         root=root,
         classes=names['train'],
         folders={s: find_images(root, s, data[s]) for s in SPLITS},
-        pictures=len(owners),
-        most=max(owners.values()),
+        pictures=len(owners['train']),
+        most=max(max(c.values(), default=0) for c in owners.values()),
         objects=objects,
     )
 

@@ -131,7 +131,7 @@ def reasons(data: DataSet, choice: Choice) -> dict[str, str]:
         ),
         why_epochs=(
             f'{data.pictures} pictures with objects: {steps} iterations an '
-            'epoch'
+            f'epoch, {steps * choice.epochs} in all'
         ),
         why_anchors=(
             f'{anchors.boxes:.0%} of the objects have an anchor with an IoU '

@@ -72,6 +72,7 @@ class CocoAPARMetric(CocoMetric):
             return super().compute_metrics(results)
         kinds, prefix = self.metrics, self.outfile_prefix
         figures: dict[str, float] = {}
+        rows = []
         with TemporaryDirectory() as folder:
             # Without metrics, CocoMetric only prepares what they need.
             self.metrics = []
@@ -86,10 +87,14 @@ class CocoAPARMetric(CocoMetric):
                     )
                     break
                 evaluation = self._evaluate(kind, predictions)
-                figures.update(_prefixed(kind, precisions(evaluation)))
-                figures.update(_prefixed(kind, recalls(evaluation)))
+                overall = precisions(evaluation) | recalls(evaluation)
+                figures.update(_prefixed(kind, overall))
+                rows.append([kind, *map(_shown, overall.values())])
                 if self.classwise:
                     figures.update(self._class_figures(kind, evaluation))
+        if rows:
+            table = AsciiTable([['', *overall], *rows]).table
+            print_log(f'average precisions and recalls\n{table}', 'current')
         return figures
 
     def results2json(self, results: list, outfile_prefix: str) -> dict:
@@ -178,6 +183,10 @@ def _average(values: np.ndarray) -> float:
     """Average to three digits; COCOeval marks absent objects by -1."""
     present = values[values > -1]
     return round(float(present.mean()), 3) if present.size else -1.0
+
+
+def _shown(figure: float) -> str:
+    return '-' if figure < 0 else f'{figure:.3f}'
 
 
 def _prefixed(kind: str, figures: dict[str, float]) -> dict[str, float]:

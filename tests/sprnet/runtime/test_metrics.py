@@ -14,6 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support.helpers import CONFIGS
 
+from projects.sprnet.runtime import metrics
+
 SIZE = 240
 CLASSES = ('a', 'b', 'c')
 # pycocotools' order of COCOeval.stats with maxDets 1, 10, 100
@@ -175,6 +177,25 @@ def test_an_absent_size_is_minus_one(tmp_path):
 def test_no_detection_at_all(scene):
     none = detect(np.random.default_rng(0), [], 0, 0)
     assert evaluate(scene[0], [none] * 4, metric=['bbox', 'segm']) == {}
+
+
+def test_figures_are_logged_as_a_table(scene, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        metrics, 'print_log', lambda text, _: lines.append(text)
+    )
+    figures = evaluate(*scene, metric=['bbox', 'segm'])
+    (text,) = lines
+    head, bbox, segm = (
+        [cell.strip() for cell in line.split('|')[1:-1]]
+        for line in text.splitlines()
+        if '|' in line
+    )
+    for kind, *row in (bbox, segm):
+        for name, shown in zip(head[1:], row, strict=True):
+            figure = figures.pop(f'coco/{kind}_{name}')
+            assert shown == ('-' if figure == -1 else f'{figure:.3f}')
+    assert not figures
 
 
 def test_classwise_figures_keep_their_names(scene):
