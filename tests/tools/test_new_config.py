@@ -117,6 +117,12 @@ def test_small_objects_get_small_anchors():
     smaller = propose_anchors(squares([0.04]), 256)
     assert smaller.base < small.base or smaller.base == 2
     assert large.masks > 0.8 and smaller.masks < small.masks <= small.boxes
+    # With 16 pixels and more, a tenth would train no box; with 8 and more,
+    # most boxes would be far from their anchors.
+    cells = np.array([9, 12, 15, 18, 21, 24, 27, 30, 35, 45]) / 384
+    middle = propose_anchors(squares(cells, picture=384), 384)
+    assert (middle.base, middle.strides) == (3, (4, 8, 16, 32, 64))
+    assert middle.boxes > 0.95
 
 
 def test_few_pictures_train_more_epochs():

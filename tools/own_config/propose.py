@@ -18,7 +18,7 @@ DETECTIONS = 100  # of a picture, as COCO has it; more in steps of it
 STRIDES = ((8, 16, 32, 64, 128), (4, 8, 16, 32, 64))
 BASES = (4, 3, 2)
 BOX_IOU, MASK_IOU = 0.5, 0.7  # above which anchors train boxes and masks
-# P2 has four times the pixels of P3; it must gain this share of objects.
+# P2 has four times the pixels of P3; the mean IoU must gain this.
 WORTH = 0.05
 ANCHORS = dict(
     type='AnchorGenerator', scales_per_octave=3, ratios=[0.5, 1.0, 2.0]
@@ -26,10 +26,11 @@ ANCHORS = dict(
 
 
 class Anchors(NamedTuple):
-    """Anchors, and the share of objects that one of them fits."""
+    """Anchors, and how they fit the objects."""
 
     base: float
     strides: tuple[int, ...]
+    overlap: float  # mean IoU of the objects with their best anchors
     boxes: float  # of objects with an anchor above BOX_IOU
     masks: float  # of objects with an anchor above MASK_IOU
 
@@ -44,13 +45,13 @@ def propose_size(objects: Objects) -> int:
 
 
 def propose_anchors(objects: Objects, size: int) -> Anchors:
-    """Choose the anchors that fit the most objects of images of a size."""
+    """Choose the anchors that overlap the objects most on average."""
     seen = fitted(objects, size)
     coarse, fine = (
-        max((rate(seen, base, s) for base in BASES), key=share)
+        max((rate(seen, base, s) for base in BASES), key=lambda a: a.overlap)
         for s in STRIDES
     )
-    return fine if share(fine) > share(coarse) + WORTH else coarse
+    return fine if fine.overlap > coarse.overlap + WORTH else coarse
 
 
 def from_p2(anchors: Anchors) -> Anchors:
@@ -60,16 +61,11 @@ def from_p2(anchors: Anchors) -> Anchors:
 
 
 def rate(objects: Objects, base: float, strides: tuple[int, ...]) -> Anchors:
-    """Count the objects that anchors fit."""
+    """Measure how anchors fit the objects."""
     generator = with_base(dict(ANCHORS, strides=list(strides)), base)
     best = best_overlaps(objects, generator)
     shares = [float((best > iou).mean()) for iou in (BOX_IOU, MASK_IOU)]
-    return Anchors(base, strides, *shares)
-
-
-def share(anchors: Anchors) -> float:
-    """What :func:`propose_anchors` maximises."""
-    return (anchors.boxes + anchors.masks) / 2
+    return Anchors(base, strides, float(best.mean()), *shares)
 
 
 def propose_epochs(pictures: int, batch: int) -> int:
