@@ -177,7 +177,8 @@ def main() -> None:
         left_out = convert(args)
     if left_out:
         again = f'For another try with all of them, remove {args.out} first.'
-        sys.exit('\n'.join(['to_coco.py: left out:', *left_out, again]))
+        end = [again] if args.out.exists() else []
+        sys.exit('\n'.join(['to_coco.py: left out:', *left_out, *end]))
 
 
 if __name__ == '__main__':
