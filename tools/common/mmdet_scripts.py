@@ -58,11 +58,9 @@ def check_arguments(script: str, argv: list[str]) -> None:
             change nothing.
     """
     options = config_options(argv)
-    words = [a for a in argv if a not in options]
-    configs = [a for a in words if a.endswith('.py')]
-    if options and configs:
-        config = Config.fromfile(configs[0], import_custom_modules=False)
+    if options and (config := config_of(argv)):
         refuse_unused(config, [o.partition('=')[0] for o in options[1:]])
+    words = [a for a in argv if a not in options]
     files = [a for a in words if a.endswith('.pth') and '://' not in a]
     if script == 'test.py' and files and not os.path.isfile(files[0]):
         others = sorted(
@@ -70,6 +68,14 @@ def check_arguments(script: str, argv: list[str]) -> None:
         )
         hint = f'; its folder has {", ".join(others)}' if others else ''
         raise InputError(f'{files[0]} does not exist{hint}')
+
+
+def config_of(argv: list[str]) -> Config | None:
+    """The config that arguments name first, without their options."""
+    files = [a for a in argv if a.endswith('.py')]
+    if not files:
+        return None
+    return Config.fromfile(files[0], import_custom_modules=False)
 
 
 def last_checkpoint(folder: str) -> str | None:
@@ -119,10 +125,8 @@ def with_options(argv: list[str], options: list[str]) -> list[str]:
 def drawing_options(script: str, argv: list[str]) -> list[str]:
     """Config options of scripts that draw, see
     :func:`.configs.picture_options`."""
-    configs = [a for a in argv if a.endswith('.py')]
-    if script not in DRAW or not configs:
+    if script not in DRAW or not (config := config_of(argv)):
         return []
-    config = Config.fromfile(configs[0], import_custom_modules=False)
     return [f'{key}={value}' for key, value in picture_options(config).items()]
 
 
@@ -132,10 +136,8 @@ def data_options(argv: list[str]) -> list[str]:
     See :func:`.configs.moved_data`.
     """
     roots = [a.split('=', 1)[1] for a in argv if a.startswith('data_root=')]
-    configs = [a for a in argv if a.endswith('.py')]
-    if not roots or not configs:
+    if not roots or not (config := config_of(argv)):
         return []
-    config = Config.fromfile(configs[0], import_custom_modules=False)
     moved = moved_data(config, roots[-1])
     return [f'{key}={path}' for key, path in moved.items()]
 
