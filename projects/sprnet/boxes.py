@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .moving import moved
+
 
 def enlarged(boxes: Tensor, factor: float) -> Tensor:
     """Scale the sides of boxes (n, 4) around their centres.
@@ -74,6 +76,6 @@ def grid_points(boxes: Tensor, side: int) -> Tensor:
     """
     shares = (torch.arange(side, dtype=boxes.dtype) + 0.5) / side
     shares = torch.cartesian_prod(shares, shares).flip(1)
-    shares = shares.to(boxes.device, non_blocking=True)
+    shares = moved(shares, boxes.device)
     corner, sides = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
     return corner + sides * shares

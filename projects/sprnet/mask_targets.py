@@ -8,6 +8,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .chunks import parts
+from .moving import moved
 from .runtime.errors import InputError
 
 MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
@@ -46,8 +47,7 @@ def sample_targets(
 
 
 def _moved(array: np.ndarray, device: torch.device) -> Tensor:
-    """Move an array to a device; a GPU does not wait for it."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    return moved(torch.from_numpy(array), device)
 
 
 def mask_targets(

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .moving import moved
+
 
 class Budget(NamedTuple):
     """Numbers of pixels that are computed together."""
@@ -156,15 +158,14 @@ def mask_windows(
     edges = boxes.to(probabilities.dtype).unflatten(1, (2, 2))
     edges = edges.transpose(1, 2).flip(1)  # (y, x), (first, last)
     sides = torch.tensor([[height], [width]], dtype=edges.dtype)
-    spans = _spans(edges, sides.to(device, non_blocking=True))
+    spans = _spans(edges, moved(sides, device))
     # The only wait of a GPU: sizes decide what is computed together.
     pixels = spans.flatten(1).tolist()
     for group in _groups(pixels, cells, budget):
         rows, columns = _size(group, pixels)
         tops = [min(pixels[i][0], height - rows) for i in group]
         lefts = [min(pixels[i][2], width - columns) for i in group]
-        plan = torch.tensor([group, tops, lefts]).T
-        plan = plan.to(device, non_blocking=True)
+        plan = moved(torch.tensor([group, tops, lefts]).T, device)
         chosen, corners = plan[:, 0], plan[:, 1:]
         weights = _weights(
             edges[chosen], spans[chosen], corners, max(rows, columns), cells
@@ -206,7 +207,7 @@ def paste_masks(
             for index, top, left in zip(*windows[:3])
         ]
         starts = torch.tensor(corners)[:, None] + width * torch.arange(rows)
-        starts = starts.to(boxes.device, non_blocking=True)
+        starts = moved(starts, boxes.device)
         # All rows of the windows in one operation: each begins at some pixel.
         masks.view(-1).unfold(0, columns, 1)[starts] = windows.inside
     return masks

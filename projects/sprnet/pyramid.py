@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .moving import moved
+
 Sizes = Sequence[tuple[int, int]]  # (H_l, W_l) of each level
 
 
@@ -54,8 +56,7 @@ def number_table(rows: Sequence[Sequence[int]], like: Tensor) -> Tensor:
     """
     # A list of lists would become a constant of a traced graph.
     numbers = [torch.scalar_tensor(x, dtype=like.dtype) for x in chain(*rows)]
-    table = torch.stack(numbers).view(len(rows), -1)
-    return table.to(like.device, non_blocking=True)
+    return moved(torch.stack(numbers).view(len(rows), -1), like.device)
 
 
 def _level_table(sizes: Sizes, like: Tensor) -> Tensor:
