@@ -1,7 +1,7 @@
 # make hello | make demo | make test | make soak | make gpu-check |
 # make lint | make setup
 #
-#   OPS=all                         compile all of mmcv's operators, and for CUDA
+#   OPS=all                         compile all of mmcv's operators
 #   STACK=onedl                     use the maintained forks of OpenMMLab's stack
 #   PYTHON=/path/to/python          make the virtual environment with this Python
 #   VENV=                           (empty) make none and use PYTHON as it is

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Make a virtual environment with the packages of a requirements file:
 #   tools/setup.sh PYTHON VENV REQUIREMENTS [OPS]
-# OPS=core compiles the operators of mmcv that SPRNet needs, for the CPU; OPS=all
-# compiles all, and those for CUDA. The default is all where torch and the CUDA
-# toolkit can compile for CUDA. A second run has nothing to do; an interrupted one continues.
+# OPS=core, the default, compiles the operators of mmcv that SPRNet needs; OPS=all
+# compiles all. Both compile them for CUDA, too, if there are a GPU that torch can
+# use (or FORCE_CUDA=1, mmcv's variable) and a CUDA toolkit. A second run has
+# nothing to do; an interrupted one continues.
 set -eu
 
 python=$1 venv=$2 requirements=$3 ops=${4:-}
@@ -88,9 +89,16 @@ echo "setup: making $venv from $requirements, once"
 step "torch and build tools" pip install -r requirements-build.txt ||
     explain "torch could not be installed"
 
-cuda='import torch, torch.utils.cpp_extension as build
-assert torch.version.cuda and build.CUDA_HOME'
-[ -n "$ops" ] || ops=$("$venv/bin/python" -c "$cuda" 2>/dev/null && echo all || echo core)
+cuda='import os, torch, torch.utils.cpp_extension as build
+assert build.CUDA_HOME
+assert torch.cuda.is_available() or os.environ.get("FORCE_CUDA") == "1"'
+if "$venv/bin/python" -c "$cuda" 2>/dev/null; then
+    devices="the CPU and CUDA"
+else
+    devices="the CPU"
+    export CUDA_VISIBLE_DEVICES='' # mmcv would need nvcc for a GPU
+fi
+ops=${ops:-core}
 
 MAX_JOBS=${MAX_JOBS:-$("$venv/bin/python" -c 'import os, psutil
 print(max(1, min(os.cpu_count(), psutil.virtual_memory().total // 2**31)))')}
@@ -111,17 +119,18 @@ core_ops() {
             -d "$source" "$mmcv" &&
         tar xzf "$source"/*.tar.gz -C "$source" --strip-components 1 &&
         "$venv/bin/python" tools/setup_core_ops.py "$source" &&
-        CUDA_VISIBLE_DEVICES='' pip install -v --no-deps --no-build-isolation "$source" &&
+        pip install -v --no-deps --no-build-isolation "$source" &&
         rm -r "$source"
 }
 if ! installed mmcv.ops || { [ "$ops" = all ] && installed mmcv._core_ext; }; then
     pip uninstall -y "${mmcv%==*}" >>"$log" 2>&1
     if [ "$ops" = core ]; then
-        echo "setup: mmcv's operators that SPRNet needs are compiled, for the CPU; make
-  setup OPS=all compiles all of them, and for CUDA"
+        echo "setup: mmcv's operators that SPRNet needs are compiled for $devices; make
+  setup OPS=all compiles all of them"
         step "mmcv" core_ops || explain "mmcv could not be installed$hint"
     else
-        echo "setup: mmcv is compiled with all operators: about 15 minutes on 2 cores"
+        echo "setup: mmcv is compiled with all operators for $devices: about 15 minutes
+  on 2 cores, longer with CUDA"
     fi
 fi
 step "mmcv, mmengine, mmdet" \

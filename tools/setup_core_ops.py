@@ -2,16 +2,18 @@
 
     python tools/setup_core_ops.py MMCV_FOLDER
 
-mmcv compiles 77 files and has no option to choose among them. This leaves its
-``setup.py`` one file, which includes the chosen ones as they are, and puts a
-module in front of the extension that says what is missing.
+mmcv compiles 77 files, 136 with CUDA, and has no option to choose among them.
+This leaves its ``setup.py`` one file, which includes the chosen ones as they
+are, and eight more with CUDA. It puts a module in front of the extension that
+says what is missing.
 """
 
 import re
 import sys
 from pathlib import Path
 
-# mmcv/ops/csrc/pytorch/X.cpp, with cpu/X.cpp where there is one.
+# mmcv/ops/csrc/pytorch/X.cpp, with what there is of cpu/X.cpp and
+# cuda/X_cuda.cu
 SOURCES = [
     'deform_conv',
     'focal_loss',
@@ -44,6 +46,12 @@ OPERATORS = [
     'softmax_focal_loss_forward',
     'softnms',
 ]
+# Names in the parts of cuda/cudabind.cpp that register their kernels
+KERNELS = re.compile(
+    r'\b(nms_(cuda|impl)|NMSCUDA|roi_(align|pool)_(for|back)ward'
+    r'|ROI(Align|Pool)(For|Back)ward|s\w+_focal_loss|S\w+FocalLoss'
+    r'|(modulated_)?deformable_|masked_(im2col|col2im)|Masked)'
+)
 FRONT = '''\
 """The operators that `make setup` compiled, and a sentence for any other."""
 
@@ -99,9 +107,22 @@ def reduce_operators(mmcv: Path) -> None:
     lines += [*(statements[name] for name in OPERATORS), '}', '']
     (folder / 'core_ops.cpp').write_text('\n'.join(lines))
 
+    reduce_kernels(folder / 'cuda')
     setup = mmcv / 'setup.py'
     setup.write_text(setup.read_text().replace('mmcv._ext', 'mmcv._core_ext'))
     (mmcv / 'mmcv' / '_ext.py').write_text(FRONT)
+
+
+def reduce_kernels(folder: Path) -> None:
+    """Leave mmcv's folder of CUDA kernels those of the chosen operators."""
+    for file in folder.glob('*.cu'):
+        if file.stem.removesuffix('_cuda') not in SOURCES:
+            file.unlink()
+    registry = folder / 'cudabind.cpp'
+    # Blank lines separate its functions, whose own lines are indented.
+    includes, *parts = re.split(r'\n\n(?=\S)', registry.read_text())
+    kept = [part for part in parts if KERNELS.search(part)]
+    registry.write_text('\n\n'.join([includes, *kept, '']))
 
 
 if __name__ == '__main__':

@@ -71,16 +71,21 @@ def test_all_operators_replace_some(tmp_path):
     assert (tmp_path / '.ready').read_text() == f'{wanted()} all\n'
 
 
+@pytest.mark.parametrize('ops,some', [('', 'needs are'), ('all', 'with all')])
 @pytest.mark.parametrize(
-    'cuda,said', [(0, 'compiled with all'), (1, 'that SPRNet needs')]
+    'code,devices', [(0, 'the CPU and CUDA'), (1, 'the CPU')]
 )
-def test_all_operators_are_the_default_with_cuda(tmp_path, cuda, said):
+def test_operators_are_for_cuda_too(tmp_path, ops, some, code, devices):
     fake_python(
         tmp_path,
-        f'  *torch.version.cuda*) exit {cuda};;',
+        f'  *CUDA_HOME*) exit {code};;',
         '  *"import importlib"*) exit 1;;',
+        '  *pip*) env >>$(dirname "$0")/env;;',
     )
-    assert said in setup(sys.executable, tmp_path).stdout
+    said = setup(sys.executable, tmp_path, 'requirements.txt', ops).stdout
+    assert some in said and f' for {devices}{":" if ops else ";"}' in said
+    environment = (tmp_path / 'bin' / 'env').read_text()
+    assert ('CUDA_VISIBLE_DEVICES=\n' in environment) == bool(code)
 
 
 def test_unknown_operators_are_named(tmp_path):
@@ -175,6 +180,7 @@ def mmcv_sources(folder, operators):
     """A source package of mmcv with two operators that are not needed."""
     sources = folder / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
     (sources / 'cpu').mkdir(parents=True)
+    (sources / 'cuda').mkdir()
     for name in ('nms.cpp', 'carafe.cpp', 'cpu/nms.cpp', 'cpu/psamask.cpp'):
         (sources / name).write_text(f'// {name}')
     (sources / 'pybind.cpp').write_text(
@@ -187,6 +193,16 @@ def mmcv_sources(folder, operators):
         )
         + '}\n'
     )
+    for name in ('nms', 'nms_rotated', 'carafe'):
+        (sources / 'cuda' / f'{name}_cuda.cu').touch()
+    (sources / 'cuda' / 'cudabind.cpp').write_text(
+        '#include "a"\n#include "b"\n\n'
+        + '\n\n'.join(
+            f'Tensor {name}_cuda(Tensor x) {{\n  x;\n\n  return x;\n}}\n\n'
+            f'REGISTER_DEVICE_IMPL({name}_impl, CUDA,\n    {name}_cuda);'
+            for name in ('carafe', 'iou3d_nms', 'nms', 'roi_align_rotated')
+        )
+    )
     (folder / 'setup.py').write_text("ext_name = 'mmcv._ext'\n")
     return sources
 
@@ -194,7 +210,7 @@ def mmcv_sources(folder, operators):
 def test_one_file_with_the_needed_operators_is_left(tmp_path):
     sources = mmcv_sources(tmp_path, OPERATORS)
     reduce_operators(tmp_path)
-    (left,) = sources.rglob('*.cpp')
+    (left,) = sources.glob('*.cpp')
     text = left.read_text()
     included = [line.split('"')[1] for line in text.splitlines()[1:3]]
     assert [(sources / path).read_text() for path in included] == [
@@ -204,6 +220,17 @@ def test_one_file_with_the_needed_operators_is_left(tmp_path):
     assert text.count('m.def(') == len(OPERATORS)
     assert 'carafe' not in text and 'psamask' not in text
     assert 'mmcv._core_ext' in (tmp_path / 'setup.py').read_text()
+
+
+def test_the_kernels_of_the_needed_operators_are_left(tmp_path):
+    folder = mmcv_sources(tmp_path, OPERATORS) / 'cuda'
+    reduce_operators(tmp_path)
+    assert [file.name for file in folder.glob('*.cu')] == ['nms_cuda.cu']
+    assert (folder / 'cudabind.cpp').read_text() == (
+        '#include "a"\n#include "b"\n\n'
+        'Tensor nms_cuda(Tensor x) {\n  x;\n\n  return x;\n}\n\n'
+        'REGISTER_DEVICE_IMPL(nms_impl, CUDA,\n    nms_cuda);\n\n'
+    )
 
 
 def test_a_package_without_an_operator_is_refused(tmp_path):
