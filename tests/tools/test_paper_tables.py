@@ -150,12 +150,8 @@ def test_every_table_of_the_paper(tool, tmp_path, data, absent):
     parts = tool(tmp_path, '--data', data)[1].split('### Table ')[1:]
     assert len(parts) == len(tables) - absent == 14 - absent
     for table, text in zip(tables, parts):
-        own = table.name in (
-            'peers',
-            'demo',
-            'plus',
-            'rtmdet',
-        )  # not in the paper
+        # Not in the paper
+        own = table.name in ('peers', 'demo', 'plus', 'rtmdet')
         assert text.count('| paper |') == (0 if own else len(table.rows))
         measured = [s for s in text.splitlines() if '| measured: ' in s]
         configs = [row.configs[data] for row in table.rows if row.configs]
