@@ -26,6 +26,9 @@ class CocoAPARMetric(CocoMetric):
     large objects. All figures but ``AR_N`` are at the largest limit. Values
     are between 0 and 1, or -1 without objects of that size or class.
 
+    Only the images that were tested count, which a warning says if the
+    annotation file has more, as with a data set's ``indices``.
+
     An object without a segmentation counts in the box figures only. In the
     mask figures its box is a region to ignore, like a crowd: a detection in it
     is neither right nor wrong.
@@ -79,6 +82,7 @@ class CocoAPARMetric(CocoMetric):
             self.outfile_prefix = prefix or f'{folder}/results'
             super().compute_metrics(results)
             self.metrics, self.outfile_prefix = kinds, prefix
+            tested = self._tested_images(results)
             for kind in kinds:
                 predictions = self._load_predictions(kind)
                 if not predictions:
@@ -86,7 +90,7 @@ class CocoAPARMetric(CocoMetric):
                         'the model detects nothing', 'current', logging.ERROR
                     )
                     break
-                evaluation = self._evaluate(kind, predictions)
+                evaluation = self._evaluate(kind, predictions, tested)
                 overall = precisions(evaluation) | recalls(evaluation)
                 figures.update(_prefixed(kind, overall))
                 rows.append([kind, *map(_shown, overall.values())])
@@ -96,6 +100,18 @@ class CocoAPARMetric(CocoMetric):
             table = AsciiTable([['', *overall], *rows]).table
             print_log(f'average precisions and recalls\n{table}', 'current')
         return figures
+
+    def _tested_images(self, results: list) -> list[int]:
+        tested = sorted({prediction['img_id'] for _, prediction in results})
+        if len(tested) < len(self.img_ids):
+            print_log(
+                f'the figures are of {len(tested)} of the '
+                f'{len(self.img_ids)} images of {self.ann_file}: no others '
+                'were tested',
+                'current',
+                logging.WARNING,
+            )
+        return tested
 
     def results2json(self, results: list, outfile_prefix: str) -> dict:
         """Write the result files, and keep their names."""
@@ -114,13 +130,15 @@ class CocoAPARMetric(CocoMetric):
                 del one['bbox']  # COCO would take its area for the mask's
         return predictions
 
-    def _evaluate(self, kind: str, predictions: list[dict]) -> COCOeval:
+    def _evaluate(
+        self, kind: str, predictions: list[dict], images: list[int]
+    ) -> COCOeval:
         truth = completed(self._coco_api, kind == 'segm')
         found = truth.loadRes(predictions)
         evaluator = COCOevalMP if self.use_mp_eval else COCOeval
         evaluation = evaluator(truth, found, kind)
         evaluation.params.catIds = self.cat_ids
-        evaluation.params.imgIds = self.img_ids
+        evaluation.params.imgIds = images
         evaluation.params.maxDets = self.proposal_nums
         evaluation.params.iouThrs = self.iou_thrs
         evaluation.evaluate()

@@ -174,6 +174,30 @@ def test_an_absent_size_is_minus_one(tmp_path):
     assert figures['coco/segm_AR_s'] > 0
 
 
+def test_only_tested_images_count(scene, tmp_path, monkeypatch):
+    file, detections = scene
+    truth = json.loads(file.read_text())
+    tested = dict(
+        truth,
+        images=truth['images'][:2],
+        annotations=[a for a in truth['annotations'] if a['image_id'] < 2],
+    )
+    alone = tmp_path / 'tested.json'
+    alone.write_text(json.dumps(tested))
+    lines = []
+    monkeypatch.setattr(
+        metrics, 'print_log', lambda text, *_: lines.append(text)
+    )
+    figures = evaluate(file, detections[:2], metric=['bbox', 'segm'])
+    assert lines[0] == (
+        f'the figures are of 2 of the 4 images of {file}: no others were '
+        'tested'
+    )
+    lines.clear()
+    assert figures == evaluate(alone, detections[:2], metric=['bbox', 'segm'])
+    assert len(lines) == 1  # the table
+
+
 def test_no_detection_at_all(scene):
     none = detect(np.random.default_rng(0), [], 0, 0)
     assert evaluate(scene[0], [none] * 4, metric=['bbox', 'segm']) == {}
