@@ -63,9 +63,7 @@ def difference(detections: Detections, expected: InstanceData) -> Difference:
     mine = np.arange(len(boxes))
     mine = mine[(back[nearest] == mine) & np.isfinite(distances.min(axis=1))]
     theirs = nearest[mine]
-    alone = len(boxes) + len(expected) - 2 * len(mine)
-    if not len(mine):
-        return Difference(0, 0.0, 0.0, 1.0, alone)
+    score_differences = abs(scores[mine] - expected.scores.numpy()[theirs])
     masks, expected_masks = masks[mine], expected.masks.numpy()[theirs]
     intersection = (masks & expected_masks).sum(axis=(1, 2))
     union = (masks | expected_masks).sum(axis=(1, 2))
@@ -73,10 +71,10 @@ def difference(detections: Detections, expected: InstanceData) -> Difference:
     intersection = np.minimum(intersection + 2, union)
     return Difference(
         len(mine),
-        float(distances[mine, theirs].max()),
-        float(abs(scores[mine] - expected.scores.numpy()[theirs]).max()),
-        float(np.where(union, intersection / union.clip(1), 1).min()),
-        alone,
+        float(distances[mine, theirs].max(initial=0)),
+        float(score_differences.max(initial=0)),
+        float(np.where(union, intersection / union.clip(1), 1).min(initial=1)),
+        len(boxes) + len(expected) - 2 * len(mine),
     )
 
 
