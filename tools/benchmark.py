@@ -59,6 +59,7 @@ from common.cli import (
     one_sentence,
     parser_of,
 )
+from common.progress import Status
 
 import torch
 from mmengine.device import get_device
@@ -130,11 +131,6 @@ def default_rounds(quick: bool, device: torch.device) -> int:
     return 2 if quick else 5
 
 
-def report(text: str) -> None:
-    """Show a line of progress in place of the last one."""
-    print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
-
-
 def write(results: dict, folder: Path) -> None:
     """Write what has been measured so far."""
     (folder / 'results.json').write_text(json.dumps(results, indent=1))
@@ -154,6 +150,7 @@ def main() -> None:
     run = dict(command=command, date=str(date.today()), **machine(device))
     results = dict(run=run)
     args.out_dir.mkdir(parents=True, exist_ok=True)
+    report = Status(sys.stderr)
     with one_sentence():
         parts = Parts(
             {**main_paths, **peers, **own},

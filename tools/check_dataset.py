@@ -19,6 +19,7 @@ change.
 import argparse
 import sys
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from common.cli import (
 )
 from common.configs import leaves, load_config, unwrap
 from common.next_step import print_next
+from common.progress import track
 from common.threads import available_cpus
 
 import numpy as np
@@ -45,12 +47,10 @@ from dataset_check.split import Record, Split
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
-from mmengine import track_parallel_progress
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 from PIL import Image
-from rich.progress import track
 
 from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
 from projects.sprnet.runtime.datasets import check_metainfo
@@ -58,6 +58,8 @@ from projects.sprnet.runtime.errors import InputError
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once
+# As MMEngine's data loaders. Python 3.14 would import torch in each process.
+START_METHOD = 'fork' if sys.platform == 'linux' else None
 
 
 def parse_args() -> argparse.Namespace:
@@ -224,12 +226,12 @@ def check(split: Split, processes: int) -> tuple[list[Record], list[Fault]]:
     check_one = partial(check_record, split=split, dataset=dataset)
     processes = min(processes, len(records) // CHUNK)
     if processes > 1:
-        found = track_parallel_progress(
-            check_one, records, processes, chunksize=CHUNK
-        )
+        with get_context(START_METHOD).Pool(processes) as pool:
+            found = pool.imap(check_one, records, CHUNK)
+            parts = list(track(found, 'images', len(records)))
     else:
-        found = map(check_one, track(records, 'images'))
-    return records, faults + [fault for part in found for fault in part]
+        parts = map(check_one, track(records, 'images'))
+    return records, faults + [fault for part in parts for fault in part]
 
 
 def title(name: str, records: list[Record], faults: list[Fault]) -> str:

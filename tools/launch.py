@@ -100,6 +100,9 @@ def main() -> None:
     ranks = whole('GPUS', count, 1, 9999)
     check_gpus(ranks)
     os.environ[LAUNCHER] = str(os.getpid())
+    if ranks > 1:  # as PyTorch and MMEngine do, with warnings
+        os.environ.setdefault('OMP_NUM_THREADS', '1')
+        os.environ.setdefault('MKL_NUM_THREADS', '1')
     run.main(
         [
             *meeting_point(),

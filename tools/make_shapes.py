@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 from common.cli import parser_of
+from common.progress import track
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
-from rich.progress import track
 from shapes_data.scenes import CLASSES, Instance, draw_scene
 
 SPLITS = ('train2017', 'val2017')
@@ -103,7 +103,7 @@ def write_split(
     folder = out / split
     folder.mkdir(parents=True)
     images, annotations = [], []
-    for number in track(range(1, count + 1), description=split):
+    for number in track(range(1, count + 1), split):
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         picture, instances = draw_scene(rng, size)
         name = f'{number:012d}.jpg'

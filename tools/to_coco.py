@@ -28,12 +28,12 @@ from pathlib import Path
 
 from common.cli import existing, one_sentence, parser_of, score
 from common.next_step import print_next
+from common.progress import track
 
 from conversion.data_set import split, write
 from conversion.forms import Found, find
 from conversion.pictures import Picture
 from conversion.preview import write_preview
-from rich.progress import track
 
 from projects.sprnet.runtime.errors import InputError
 

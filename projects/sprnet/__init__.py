@@ -21,6 +21,7 @@ from .runtime.gradient_flow import GradientFlowHook
 from .runtime.metrics import CocoAPARMetric
 from .runtime.precision import BFloat16OptimWrapper, ChannelsLastHook
 from .runtime.preemption import PreemptionHook
+from .runtime.run_summary import RunSummaryHook
 from .runtime.safe_loading import allow_mmengine_checkpoints
 from .runtime.schedule_end import ScheduleEndHook
 from .runtime.soft_label_assigner import CompactSoftLabelAssigner
@@ -62,6 +63,7 @@ __all__ = [
     'PooledGFPN',
     'PreemptionHook',
     'RLEMasks',
+    'RunSummaryHook',
     'SPRHead',
     'SPRNet',
     'ScheduleEndHook',

@@ -20,6 +20,7 @@ from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import ensure_test_set, moved_data, picture_options
 from .launcher_link import end_with_launcher
 from .next_step import config_options, print_next
+from .quiet_runner import QuietRunner
 from .ranks import rank_options
 from .unused_options import refuse_unused
 
@@ -40,6 +41,7 @@ def run_script(script: str) -> None:
         mmengine.config.DictAction = OptionAction
         options = moved + rank_options(argv) + precision
         options += worker_options(argv) + drawing_options(script, argv)
+        options += runner_options(script, argv)
         if script == 'train.py':
             argv = resume_or_start(argv)
         sys.argv[1:] = with_options(argv, options)
@@ -120,6 +122,14 @@ def with_options(argv: list[str], options: list[str]) -> list[str]:
         return [*argv, CFG_OPTIONS, *options]
     start = argv.index(CFG_OPTIONS) + 1  # of two equal keys the later wins
     return argv[:start] + options + argv[start:]
+
+
+def runner_options(script: str, argv: list[str]) -> list[str]:
+    """Config options of a terminal without MMEngine's report of itself."""
+    config = config_of(argv) if script in ('train.py', 'test.py') else None
+    if config is None or 'runner_type' in config:
+        return []
+    return [f'runner_type={QuietRunner.__name__}']
 
 
 def drawing_options(script: str, argv: list[str]) -> list[str]:

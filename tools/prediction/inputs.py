@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.images import folder_images
+from common.progress import track
 
 import numpy as np
 from mmcv import VideoReader
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
-from rich.progress import track
 
 from projects.sprnet.runtime.errors import InputError
 from projects.sprnet.runtime.loading import picture_path
@@ -99,7 +99,7 @@ def loaded_images(
     """Load images one by one; add those that fail, and why, to
     ``unreadable``."""
     json_paths = json_names(files)
-    for file, name in track(files.items(), description='Images'):
+    for file, name in track(files.items(), 'images'):
         try:
             given = dict(img_path=str(file), img_id=ids[file])
             picture, data = inferencer.prepare(given)

@@ -11,6 +11,7 @@ spr_hooks = dict(
     checkpoint_match=dict(type='CheckpointMatchHook'),
     evaluation_file=dict(type='EvaluationFileHook'),
     preemption=dict(type='PreemptionHook'),
+    run_summary=dict(type='RunSummaryHook'),
     visualization=dict(type='FolderVisualizationHook'),
 )
 # Seconds after which ranks give up on one that hangs. It must exceed an

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -20,7 +21,8 @@ class CheckedCOCO(COCO):
     def __init__(self, annotation_file=None) -> None:
         self.file = annotation_file
         try:
-            super().__init__(annotation_file)
+            with redirect_stdout(None):  # pycocotools prints its steps
+                super().__init__(annotation_file)
         except (AssertionError, ValueError) as error:
             raise InputError(
                 f'{annotation_file} is not a COCO JSON: {error}'

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -50,11 +51,12 @@ class CocoAPARMetric(CocoMetric):
         check_list(self, proposal_nums=proposal_nums)
         self.ann_file = kwargs.get('ann_file')
         self._files: dict[str, str] = {}
-        super().__init__(
-            proposal_nums=sorted(set(proposal_nums)),
-            metric_items=None,
-            **kwargs,
-        )
+        with redirect_stdout(None):  # pycocotools prints its steps
+            super().__init__(
+                proposal_nums=sorted(set(proposal_nums)),
+                metric_items=None,
+                **kwargs,
+            )
         unsupported = set(self.metrics) - {'bbox', 'segm'}
         if unsupported:
             raise InputError(
