@@ -1,9 +1,9 @@
 import logging
 import re
 
-from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 # What MMEngine logs of itself: hundreds of lines before the first step
