@@ -2,9 +2,9 @@
 
     make hello
 
-draws a few shapes, finds them with a small trained model that comes with the
-repository (tools/hello/), and writes OUT_DIR/found.jpg. Then it serves the
-explorer for this model and these shapes, until Ctrl-C.
+finds the cell nuclei in a few pictures with a small trained model, which both
+come with the repository (tools/hello/), and writes OUT_DIR/found.jpg. Then it
+serves the explorer for this model and these pictures, until Ctrl-C.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from common.cli import parser_of
 from common.steps import run
 
 MODEL = (
-    'configs/sprnet/plus/sprnet_r18_gfpn_plus-box_9-epochs_shapes.py',
-    'tools/hello/shapes.pth',
+    'configs/sprnet/efficientnet-lite0/'
+    'sprnet_efficientnet-lite0_gfpn_plus-box_nuclei.py',
+    'tools/hello/nuclei.pth',
 )
-# Other shapes than those that trained the model
-SHAPES = ('--train', 1, '--val', 12, '--seed', 1)
+DATA = 'tools/hello/nuclei'
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         '--out-dir',
         type=Path,
         default=Path('work_dirs/hello'),
-        help='folder for the shapes and the picture (work_dirs/hello)',
+        help='folder for the results (work_dirs/hello)',
     )
     parser.add_argument(
         '--port',
@@ -43,14 +43,13 @@ def main() -> None:
     args = parse_args()
     out = args.out_dir.absolute()
     os.chdir(ROOT)
-    shapes, picture = out / 'shapes', out / 'found.jpg'
-    if not shapes.exists():
-        run('tools/make_shapes.py', shapes, *SHAPES)
+    picture = out / 'found.jpg'
     where = ['--out-dir', out / 'predictions', '--contact-sheet', picture]
-    run('tools/predict.py', *MODEL, shapes / 'val2017', *where)
-    print(f'\nThe shapes that were found: {os.path.relpath(picture)}')
+    run('tools/predict.py', *MODEL, f'{DATA}/val', '--score-thr', 0.5, *where)
+    print(f'\nThe nuclei that were found: {os.path.relpath(picture)}')
+    print(f'In your pictures: tools/predict.py {" ".join(MODEL)} FOLDER')
     port = ['--port', args.port] if args.port else []
-    options = ['--cfg-options', f'data_root={shapes}']
+    options = ['--cfg-options', f'data_root={DATA}']
     run('tools/explorer.py', *MODEL, *port, *options)
 
 

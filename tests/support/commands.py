@@ -77,13 +77,14 @@ def run_here(folder: Path, script: str, *arguments: object) -> None:
 
 
 def coco_figures(done: subprocess.CompletedProcess) -> str:
-    """COCO's figures, as test.py logged them."""
-    (line,) = (
-        line.split('Epoch(test)')[1].split('data_time')[0].split(']', 1)[1]
-        for line in (done.stdout + done.stderr).splitlines()
-        if 'Epoch(test)' in line and 'coco/' in line
-    )
-    return line
+    """The rows of the table of COCO's figures, as test.py shows them."""
+    rows = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith(('| bbox', '| segm'))
+    ]
+    assert len(rows) == 2, done.stdout
+    return '\n'.join(rows)
 
 
 def weights(file: Path | str) -> dict[str, torch.Tensor]:

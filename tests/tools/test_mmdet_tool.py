@@ -46,6 +46,7 @@ def trained(shapes, tmp_path_factory):
     train = three_epochs(shapes, options=[SEED])
     done = run(train, place, PYTHONPATH=str(place / 'site'))
     assert done.returncode == 0, done.stderr
+    (place / 'stdout').write_text(done.stdout)
     return place / 'run'
 
 
@@ -53,6 +54,20 @@ def test_trains_from_any_directory_beside_another_projects(trained):
     assert (trained / 'epoch_3.pth').is_file()
     (log,) = trained.glob('*/*.log')
     assert 'loss_mask' in log.read_text() and 'eta' in log.read_text()
+
+
+def test_the_terminal_shows_what_matters(trained):
+    """The file has the rest, and the written config serves without us."""
+    shown = (trained.parent / 'stdout').read_text()
+    assert len(shown.splitlines()) < 40
+    for words in (SHAPES_CONFIG.stem, 'million parameters', 'on the CPU'):
+        assert words in shown
+    assert 'Config:' not in shown and 'Hooks will be' not in shown
+    (log,) = trained.glob('*/*.log')
+    text = log.read_text()
+    assert 'System environment:' in text and 'Config:' in text
+    (config,) = trained.glob('*.py')
+    assert 'runner_type' not in Config.fromfile(config)
 
 
 def check_last_epoch(unbroken, resumed):

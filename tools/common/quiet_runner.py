@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 ONLY_IN_THE_FILE = re.compile(
     r'\s*-*\s*System environment:|Config:|Hooks will be executed|Exp name:'
     r'|Checkpoints will be saved to|[Ll]oads? (model|checkpoint) (from|by)'
-    r'|"(FileClient|HardDiskBackend)"'
+    r'|"(FileClient|HardDiskBackend)"|Distributed training is not used'
 )
 TABLE = 'average precisions and recalls'  # CocoAPARMetric's
 FIGURES = re.compile(r'Epoch\((val|test)\).*_mAP: ')

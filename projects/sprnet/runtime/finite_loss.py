@@ -99,8 +99,11 @@ class FiniteLossHook(Hook):
             for p in group['params']
             if p.grad is not None
         ]
-        # The infinity norm, because a sum of squares could overflow.
-        if not get_total_norm(gradients, norm_type=torch.inf).isfinite():
+        # The 2-norm is fast on a CPU, but its sum of squares can overflow.
+        if all(
+            not get_total_norm(gradients, norm_type=norm).isfinite()
+            for norm in (2, torch.inf)
+        ):
             self._stop(runner, 'the gradients are not finite')
 
     def _stop(self, runner: Runner, fault: str) -> None:

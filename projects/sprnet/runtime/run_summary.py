@@ -28,7 +28,7 @@ class RunSummaryHook(Hook):
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             length = f'{runner.max_iters} iterations'
         _log(runner, _model(runner), f'training: {_data(loader)}, {length}')
-        if runner.val_dataloader is not None:
+        if runner.val_loop is not None:
             _log(runner, f'validation: {_data(runner.val_dataloader)}')
         _log(runner, f'results and log: {runner.log_dir}')
         self._iterations = 0
