@@ -1,4 +1,3 @@
-import logging
 import time
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def duration(seconds: float) -> str:
 
 def _log(runner: Runner, *lines: str) -> None:
     for line in lines:
-        runner.logger.log(logging.INFO, line)
+        runner.logger.info(line)
 
 
 def _model(runner: Runner) -> str:

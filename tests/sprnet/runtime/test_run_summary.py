@@ -30,7 +30,7 @@ def test_says_what_is_trained_and_how_long_an_epoch_takes(
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     monkeypatch.setattr(run_summary, 'time', clock)
     monkeypatch.setattr(
-        runner.logger, 'log', lambda level, text: lines.append(text)
+        run_summary, '_log', lambda runner, *texts: lines.extend(texts)
     )
     runner.register_hook(RunSummaryHook())
     runner.train()
