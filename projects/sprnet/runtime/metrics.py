@@ -92,7 +92,8 @@ class CocoAPARMetric(CocoMetric):
                         'the model detects nothing', 'current', logging.ERROR
                     )
                     break
-                evaluation = self._evaluate(kind, predictions, tested)
+                with redirect_stdout(None):
+                    evaluation = self._evaluate(kind, predictions, tested)
                 overall = precisions(evaluation) | recalls(evaluation)
                 figures.update(_prefixed(kind, overall))
                 rows.append([kind, *map(_shown, overall.values())])
