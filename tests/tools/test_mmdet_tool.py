@@ -60,7 +60,7 @@ def test_the_terminal_shows_what_matters(trained):
     """The file has the rest, and the written config serves without us."""
     shown = (trained.parent / 'stdout').read_text()
     lines = [x for x in shown.splitlines() if 'Epoch(train)' not in x]
-    assert 5 < len(lines) < 16
+    assert 5 < len(lines) < 25
     for words in (SHAPES_CONFIG.stem, 'million parameters', 'on the CPU'):
         assert words in shown
     assert 'Config:' not in shown and 'Hooks will be' not in shown
