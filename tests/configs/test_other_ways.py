@@ -1,6 +1,7 @@
 """Other ways of using MMDetection: its own checkout, pure Python configs."""
 
 import shutil
+import subprocess
 import sys
 
 from common.configs import load_config, load_model
@@ -82,16 +83,36 @@ default_hooks.update(
 """
 
 
-def test_an_mmdetection_checkout_trains(shapes, tmp_path):
-    """With its own tools, and no more of ours than two folders."""
+def copy_modules(checkout):
+    """Copy the modules into a checkout; return the import path."""
+    source = ROOT / 'projects' / 'sprnet'
+    shutil.copytree(source, checkout / 'projects' / 'sprnet')
+    return '.'
+
+
+def install_modules(checkout):
+    """Install the modules beside a checkout; return the import path."""
+    copy, target = checkout / 'copy', checkout / 'site'
+    for name in ('projects', 'tools', 'configs'):  # packages by their look
+        shutil.copytree(ROOT / name, copy / name)
+    shutil.copy(ROOT / 'pyproject.toml', copy)
+    command = [sys.executable, '-m', 'pip', 'install', '--no-deps', '-q']
+    options = ['--no-build-isolation', '--no-index', '--target', target, copy]
+    subprocess.run(list(map(str, command + options)), check=True)
+    return str(target)
+
+
+@pytest.mark.parametrize('bring', [copy_modules, install_modules])
+def test_an_mmdetection_checkout_trains(bring, shapes, tmp_path):
+    """With its own tools, as the README says."""
+    path = bring(tmp_path)
     shutil.copytree(SCRIPTS, tmp_path / 'tools')
-    for folder in ('projects', 'configs'):
-        shutil.copytree(ROOT / folder / 'sprnet', tmp_path / folder / 'sprnet')
+    shutil.copytree(CONFIGS, tmp_path / 'configs' / 'sprnet')
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'shapes').symlink_to(shapes)
     train = [sys.executable, 'tools/train.py']
     train += ['configs/sprnet/sprnet_r18_gfpn_shapes.py', '--cfg-options']
-    done = run([*train, *SMALL], tmp_path, PYTHONPATH='.')
+    done = run([*train, *SMALL], tmp_path, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.glob('work_dirs/*/epoch_1.pth')
     assert 'mask_head.decoder.classifier.weight' in weights(file)

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import types
@@ -292,17 +291,6 @@ def test_a_package_that_does_not_load_is_explained(tmp_path):
     )
     done = setup(python_of(tmp_path, '3.13'), tmp_path)
     assert done.returncode == 1 and f'load: {message} (log' in done.stderr
-
-
-def test_the_modules_install_as_a_package(tmp_path):
-    copy, target = tmp_path / 'copy', tmp_path / 'target'
-    for name in ('projects', 'tools', 'configs'):  # packages by their look
-        shutil.copytree(ROOT / name, copy / name)
-    shutil.copy(ROOT / 'pyproject.toml', copy)
-    command = [sys.executable, '-m', 'pip', 'install', '--no-deps', '-q']
-    options = ['--no-build-isolation', '--no-index', '--target', target, copy]
-    subprocess.run(list(map(str, command + options)), check=True)
-    assert (target / 'projects' / 'sprnet' / 'runtime' / 'tta.py').is_file()
 
 
 def mmcv_sources(folder, operators):
