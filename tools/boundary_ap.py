@@ -26,7 +26,7 @@ from common.cli import (
 
 import numpy as np
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 with optional_packages() as MISSING:
     from faster_coco_eval import COCO, COCOeval_faster

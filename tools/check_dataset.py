@@ -54,7 +54,7 @@ from PIL import Image
 
 from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
 from projects.sprnet.runtime.datasets import check_metainfo
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once

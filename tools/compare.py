@@ -40,7 +40,7 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 from torch import nn
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 MASK_IOU = 0.5
 LEAST_SIDE = 400  # of a drawn image's long side, in pixels

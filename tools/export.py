@@ -48,7 +48,7 @@ from speed.machine import machine
 from torch import nn
 
 from projects.sprnet import DenseMasks
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 with optional_packages() as MISSING:
     import onnxruntime

@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader
 from projects.sprnet import SPRHead
 from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.pasting import paste_masks
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.evaluation_file import check_file
 
 BOX_IOU = 0.5

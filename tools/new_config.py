@@ -26,7 +26,7 @@ from own_config.propose import (
 )
 from own_config.text import Choice, config_text, reasons
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FAMILY = ROOT / 'configs' / 'sprnet' / 'efficientnet-lite0'

@@ -31,7 +31,7 @@ from tables.markdown import markdown
 from tables.results import Run, collect, save
 from tables.runs import run_missing, say
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 PAPER = ROOT / 'configs' / 'sprnet' / 'paper_tables.yml'
 

@@ -40,10 +40,10 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import set_random_seed
 
-from projects.sprnet import OverlapPixelSampler, SPRHead
+from projects.sprnet import OverlapLocationSampler, SPRHead
 from projects.sprnet.pixels import assign_pixels
 from projects.sprnet.pyramid import locate
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 MARKERS = 'os^D*Pv'  # of the levels, finest first
 NEGATIVE = 0.4  # IoU below which an anchor is negative, section 3.3
@@ -259,11 +259,11 @@ def draw_images(args: argparse.Namespace) -> int:
     set_random_seed(0)  # the same flips and samples each time
     model = MODELS.build(config.model)
     head = find_spr_head(model)
-    if not isinstance(head.sampler, OverlapPixelSampler):
+    if not isinstance(head.sampler, OverlapLocationSampler):
         raise InputError(
             f'model.mask_head.sampler.type={type(head.sampler).__name__} '
             'chooses boxes instead of positive pixels; use '
-            'OverlapPixelSampler or EveryObjectPixelSampler'
+            'OverlapLocationSampler or EveryObjectLocationSampler'
         )
     dataset = DATASETS.build(config.train_dataloader.dataset)
     chosen = select(dataset, args.image_ids, args.number)

@@ -62,7 +62,7 @@ from prediction.pictures import mp4_name, picture_file, write_video
 from prediction.polygons import polygons_of
 
 from projects.sprnet import RLEMasks
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.loading import picture_path
 
 FPS = 25  # of videos whose file does not give it

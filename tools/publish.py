@@ -15,7 +15,7 @@ from common.cli import existing, one_sentence, parser_of
 from mmengine.runner import CheckpointLoader, save_checkpoint
 
 import projects.sprnet  # noqa: F401  loads checkpoints weights-only
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 
 def published(checkpoint: dict) -> dict:

@@ -35,7 +35,7 @@ from conversion.forms import Found, find
 from conversion.pictures import Picture
 from conversion.preview import write_preview
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 Read = list[tuple[Picture, str | None]]  # with the part its folders name
 

@@ -9,7 +9,8 @@ from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
 from .efficientnet_lite import EfficientNetLite0
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
-from .mask_outputs import DenseMasks, RLEMasks
+from .pasting import DenseMasks
+from .rle import RLEMasks
 from .runtime.atomic_checkpoints import WholeCheckpointHook, WholeFileBackend
 from .runtime.batch_resize import MaskBatchSyncRandomResize
 from .runtime.checkpoint_match import CheckpointMatchHook
@@ -28,9 +29,9 @@ from .runtime.soft_label_assigner import CompactSoftLabelAssigner
 from .runtime.tta import MaskTTAModel
 from .runtime.visualization import FolderVisualizationHook, FolderVisualizer
 from .samplers import (
-    EveryObjectPixelSampler,
+    EveryObjectLocationSampler,
     JitteredBoxSampler,
-    OverlapPixelSampler,
+    OverlapLocationSampler,
 )
 from .spr_head import SPRHead
 from .sprnet import FrozenSPRNet, SPRNet
@@ -48,7 +49,7 @@ __all__ = [
     'EfficientNetLite0',
     'EpochSeedHook',
     'EvaluationFileHook',
-    'EveryObjectPixelSampler',
+    'EveryObjectLocationSampler',
     'FiniteLossHook',
     'FolderVisualizationHook',
     'FolderVisualizer',
@@ -59,7 +60,7 @@ __all__ = [
     'MaskBatchSyncRandomResize',
     'MaskTTAModel',
     'MultiScaleFusion',
-    'OverlapPixelSampler',
+    'OverlapLocationSampler',
     'PooledGFPN',
     'PreemptionHook',
     'RLEMasks',

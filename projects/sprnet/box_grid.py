@@ -1,45 +1,48 @@
-"""The encoder of boxes. Shape letters: see :mod:`.pyramid`."""
+"""The encoder of boxes. Shape letters: see :mod:`.structures`."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .boxes import grid_points, levels_by_size
 from .encoders import Encoder
-from .options import check_equal, check_list, check_positive, check_whole
-from .pyramid import (
-    bilinear_rows,
-    flatten_pyramid,
-    number_table,
-    pyramid_sizes,
+from .options import check_equal, check_list, check_whole
+from .pyramid import pyramid_sizes
+from .roi_features import (
+    MapTable,
+    grid_centres,
+    points_in_boxes,
     sample_map,
+    sample_pyramid,
 )
+from .structures import Features, Instances
 
+CELLS = 7  # of the grid, on each axis
+# Side in pixels of the input up to which a box is read on the finest level;
+# each doubling adds a level, as in Mask R-CNN.
+FINEST_SIDE = 112
 NORM_CFG = dict(type='GN', num_groups=8)
 
 
 @MODELS.register_module()
 class BoxGrid(Encoder):
-    """Read an instance on a grid of samples that fills its box.
+    """Read an instance on a grid of points that fills its box.
 
-    Beyond the paper. The box is sampled bilinearly on the pyramid level that
-    fits its size. This equals RoIAlign, but computes all levels at once and
-    does not sort boxes by level, which would make a GPU wait. Details too fine
-    for the pyramid are sampled likewise from the backbone's first map and
+    Beyond the paper. The RoI features of a box are bilinear samples at the
+    centres of the grid's cells, on the pyramid level that fits the box's size.
+    This equals RoIAlign with one sample a cell, but reads all levels at once
+    and does not sort boxes by level, for which a GPU would wait. Details too
+    fine for the pyramid are sampled likewise from the backbone's first map and
     added after a 1x1 convolution, as by an FPN's lateral. A few convolutions
-    connect the cells of the grid; a linear layer makes them one vector.
+    connect the cells of the grid; a linear layer makes them one embedding.
 
     Args:
         in_channels (int): Channels C of the pyramid.
-        out_channels (int): Length of a vector.
-        grid_size (int): Cells of the grid on each axis.
-        samples (int): Samples of a cell on each axis, which are averaged.
-        finest_scale (float): Boxes of a side below twice this, in pixels of
-            the input, are read on the finest level, and each doubling adds a
-            level (``finest_scale`` of mmdet's SingleRoIExtractor).
+        out_channels (int): Length D of an embedding.
         fine_channels (int): Channels of the backbone's first map; 0 if it is
             not read.
         fine_stride (int): Stride of that map.
@@ -53,13 +56,12 @@ class BoxGrid(Encoder):
         InputError: An option has a wrong type or is too small.
     """
 
+    reads_locations = False
+
     def __init__(
         self,
         in_channels: int = 256,
         out_channels: int = 640,
-        grid_size: int = 7,
-        samples: int = 1,
-        finest_scale: float = 56,
         fine_channels: int = 0,
         fine_stride: int = 4,
         num_convs: int = 2,
@@ -70,9 +72,6 @@ class BoxGrid(Encoder):
     ) -> None:
         super().__init__(init_cfg)
         self.out_channels = out_channels
-        self.grid_size = grid_size
-        self.samples = samples
-        self.finest_scale = finest_scale
         self.fine_channels = fine_channels
         self.fine_stride = fine_stride
         self._check_options(in_channels, num_convs, conv_channels, strides)
@@ -86,7 +85,12 @@ class BoxGrid(Encoder):
                 for pair in zip(channels, channels[1:])
             )
         )
-        self.linear = nn.Linear(channels[-1] * grid_size**2, out_channels)
+        self.linear = nn.Linear(channels[-1] * CELLS**2, out_channels)
+        areas = [(FINEST_SIDE * 2**n) ** 2 for n in range(len(strides) - 1)]
+        areas = torch.tensor(areas, dtype=torch.float)
+        self.register_buffer('areas', areas, persistent=False)
+        centres = grid_centres(CELLS)
+        self.register_buffer('centres', centres, persistent=False)
 
     def _check_options(
         self,
@@ -99,8 +103,6 @@ class BoxGrid(Encoder):
             self,
             in_channels=in_channels,
             out_channels=self.out_channels,
-            grid_size=self.grid_size,
-            samples=self.samples,
             conv_channels=conv_channels,
             fine_stride=self.fine_stride,
         )
@@ -110,80 +112,51 @@ class BoxGrid(Encoder):
             num_convs=num_convs,
             fine_channels=self.fine_channels,
         )
-        check_positive(self, finest_scale=self.finest_scale)
         check_list(self, strides=strides)
 
-    def forward(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor | None,
-        boxes: Tensor,
-    ) -> Tensor:
-        """See :meth:`Encoder.forward`."""
-        feats, fine = feats[: len(self.strides)], feats[len(self.strides) :]
-        grid = self.read(feats, batch_indices, boxes)
-        if self.fine_channels:
-            grid = grid + self.lateral(
-                self.read_fine(*fine, batch_indices, boxes)
-            )
+    def forward(self, features: Features, instances: Instances) -> Tensor:
+        """See :meth:`.encoders.Encoder.forward`."""
+        grid = self.roi_features(features, instances.picture, instances.box)
         return self.linear(self.convs(grid).flatten(1)).relu()
 
-    def points(self, boxes: Tensor) -> Tensor:
-        """Return the M sample points of boxes (P, 4).
-
-        Returns:
-            (P, M, 2) as (x, y), in the boxes' unit.
-        """
-        return grid_points(boxes, self.grid_size * self.samples)
-
-    def read(
-        self, feats: Sequence[Tensor], batch_indices: Tensor, boxes: Tensor
+    def roi_features(
+        self, features: Features, pictures: Tensor, boxes: Tensor
     ) -> Tensor:
-        """Sample the pyramid in boxes, each on its own level.
+        """Sample the pyramid, and the fine map if it is read, in boxes.
 
         Args:
-            feats: (N, C, H_l, W_l) of each level.
-            batch_indices: (P,) image of each box.
+            features: See :class:`.structures.Features`.
+            pictures: (P,) picture of each box.
             boxes: (P, 4) in pixels of the network's input.
 
         Returns:
-            (P, C, grid_size, grid_size).
-        """
-        levels = levels_by_size(boxes, self.finest_scale, len(feats))
-        strides = number_table(self.strides, boxes)[levels, None]
-        rows, weights = bilinear_rows(
-            batch_indices,
-            levels,
-            self.points(boxes) / strides - 0.5,
-            pyramid_sizes(feats),
-        )
-        flat = flatten_pyramid(feats)
-        taps = flat.index_select(0, rows.flatten()).unflatten(0, (-1, 4))
-        values = weights.flatten(0, 1)[:, None].to(taps) @ taps
-        samples = (self.grid_size * self.samples) ** 2
-        values = values.view(-1, samples, flat.shape[1])
-        return self._average_cells(values.transpose(1, 2))
-
-    def read_fine(
-        self, fine: Tensor, batch_indices: Tensor, boxes: Tensor
-    ) -> Tensor:
-        """Sample the backbone's first map (N, C, H, W), like :meth:`read`.
+            (P, C, 7, 7).
 
         Raises:
-            InputError: The map has other than ``fine_channels`` channels.
+            InputError: The fine map has other than ``fine_channels`` channels.
         """
-        check_equal(
-            self,
-            fine.shape[1],
-            "the channels of the backbone's first map",
-            fine_channels=self.fine_channels,
-        )
-        points = self.points(boxes) / self.fine_stride - 0.5
-        return self._average_cells(sample_map(fine, batch_indices, points))
-
-    def _average_cells(self, values: Tensor) -> Tensor:
-        """(P, C, M) samples to (P, C, grid_size, grid_size)."""
-        cells, samples = self.grid_size, self.samples
-        values = values.unflatten(2, (cells, samples, cells, samples))
-        return values.mean(dim=(3, 5))
+        maps, strides = [*features.levels], [x for x, _ in self.strides]
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+        level = torch.bucketize(area, self.areas, right=True)
+        read = level[None]
+        if self.fine_channels:
+            check_equal(
+                self,
+                features.fine.shape[1],
+                "the channels of the backbone's first map",
+                fine_channels=self.fine_channels,
+            )
+            maps, strides = (
+                [*maps, features.fine],
+                [*strides, self.fine_stride],
+            )
+            read = F.pad(read, (0, 0, 0, 1), value=len(features.levels))
+        on = MapTable.of(read, pyramid_sizes(maps), strides, boxes)
+        points = points_in_boxes(boxes, on, self.centres)
+        on = MapTable(*(field[0] for field in on))
+        grid = sample_pyramid(features.levels, pictures, points[0], on)
+        grid = grid.unflatten(2, (CELLS, CELLS))
+        if self.fine_channels:
+            fine = sample_map(features.fine, pictures, points[1])
+            grid = grid + self.lateral(fine.unflatten(2, (CELLS, CELLS)))
+        return grid

@@ -1,4 +1,4 @@
-"""Pixels behind detections. Shape letters: see :mod:`.pyramid`."""
+"""The location behind each detection. Shape letters: see :mod:`.structures`."""
 
 from collections.abc import Sequence
 
@@ -6,32 +6,29 @@ import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import select_single_mlvl
 from mmengine.structures import InstanceData
-from mmengine.utils import apply_to
 from torch import Tensor, nn
 
-from .runtime.errors import InputError
+from .errors import InputError
+from .pyramid import level_starts, pyramid_sizes
+from .structures import moved
 
 
 class WatchedPriors:
-    """A level's priors, which record the pixels of those that a head selects.
+    """A level's priors, which remember those that a head selects.
 
     Args:
         priors: (H_l * W_l * A, 4), or (H_l * W_l, 2) for points.
-        first: First pixel of the level.
-        per_pixel: Priors of a pixel, A.
 
     Attributes:
-        pixels: (n,) of the selected priors; before a selection None.
+        chosen: (n,) indices of the selected priors; before a selection None.
     """
 
-    def __init__(self, priors: Tensor, first: int, per_pixel: int) -> None:
+    def __init__(self, priors: Tensor) -> None:
         self.priors = priors
-        self.first = first
-        self.per_pixel = per_pixel
-        self.pixels: Tensor | None = None
+        self.chosen: Tensor | None = None
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        self.pixels = self.first + index // self.per_pixel
+        self.chosen = index
         return self.priors[index]
 
 
@@ -48,7 +45,7 @@ def candidates(
     cfg: dict,
     rescale: bool,
 ) -> list[InstanceData]:
-    """Return a dense head's candidates, before NMS, and their pixels.
+    """Return a dense head's candidates, before NMS, and their locations.
 
     The head itself selects them. A second selection from the same scores
     could differ where scores are equal, and a GPU would wait for it.
@@ -56,59 +53,90 @@ def candidates(
     Args:
         head: A dense head that :func:`can_be_watched`.
         outs: Its outputs, each a list over levels of (N, ..., H_l, W_l).
-        img_metas: Meta information of the N images.
+        img_metas: Meta information of the N pictures.
         cfg: Test settings.
-        rescale: Return boxes at the images' original size.
+        rescale: Return boxes at the pictures' original size.
 
     Returns:
-        For each image the result of ``head.predict_by_feat`` with
-        ``with_nms=False``, and its additional field ``pixels`` (n,).
+        For each picture the result of ``head.predict_by_feat`` with
+        ``with_nms=False``, and its additional field ``locations`` (n,).
+
+    Raises:
+        InputError: The head selects its candidates in another way.
     """
-    sizes = [scores.shape[-2:] for scores in outs[0]]
+    sizes = pyramid_sizes(outs[0])
     priors = head.prior_generator.grid_priors(
         sizes, dtype=outs[0][0].dtype, device=outs[0][0].device
     )
-    results = []
+    results, watched = [], []
     for n, meta in enumerate(img_metas):
-        watched, first = [], 0
-        for level, (height, width) in enumerate(sizes):
-            per_pixel = head.prior_generator.num_base_priors[level]
-            watched.append(WatchedPriors(priors[level], first, per_pixel))
-            first += height * width
+        watched.append([WatchedPriors(level) for level in priors])
         scores, deltas, *factors = (
             select_single_mlvl(levels, n) for levels in outs
         )
-        per_image = head._predict_by_feat_single(
-            cls_score_list=scores,
-            bbox_pred_list=deltas,
-            score_factor_list=factors[0] if factors else [None] * len(sizes),
-            mlvl_priors=watched,
-            img_meta=meta,
-            cfg=cfg,
-            rescale=rescale,
-            with_nms=False,
+        results.append(
+            head._predict_by_feat_single(
+                cls_score_list=scores,
+                bbox_pred_list=deltas,
+                score_factor_list=factors[0]
+                if factors
+                else [None] * len(sizes),
+                mlvl_priors=watched[-1],
+                img_meta=meta,
+                cfg=cfg,
+                rescale=rescale,
+                with_nms=False,
+            )
         )
-        pixels = [p.pixels for p in watched if p.pixels is not None]
-        if sum(map(len, pixels)) != len(per_image):
+    chosen = [[level.chosen for level in levels] for levels in watched]
+    for levels, result in zip(chosen, results):
+        if sum(map(len, filter(_exists, levels))) != len(result):
             raise InputError(
                 f'{type(head).__name__} does not select its candidates from '
-                'the priors of each level, so the pixels behind them are '
+                'the priors of each level, so the locations behind them are '
                 'unknown; use an encoder that reads boxes, such as BoxGrid'
             )
-        per_image.pixels = torch.cat(pixels)
-        results.append(per_image)
+    per_location = head.prior_generator.num_base_priors
+    locations = _locations(chosen, level_starts(sizes), per_location)
+    for result, part in zip(results, locations.split([*map(len, results)])):
+        result.locations = part
     return results
 
 
-def _outputs(head: nn.Module, feats: Sequence[Tensor]) -> Sequence:
-    """A head's outputs in single precision."""
-    # Boxes need float32, and mmcv's NMS has no half precision on a CPU.
-    return apply_to(head(feats), lambda x: isinstance(x, Tensor), Tensor.float)
+def _exists(index: Tensor | None) -> bool:
+    return index is not None
+
+
+def _locations(
+    chosen: Sequence[Sequence[Tensor | None]],
+    starts: Sequence[int],
+    per_location: Sequence[int],
+) -> Tensor:
+    """Return the locations of selected priors, of all pictures and levels in
+    their order.
+
+    Args:
+        chosen: Of each picture and level the (n,) indices of priors.
+        starts: First location of each level.
+        per_location: Priors of a location of each level.
+    """
+    parts = [
+        (level, index)
+        for levels in chosen
+        for level, index in enumerate(levels)
+        if index is not None
+    ]
+    # Lengths are known on the CPU, so few operations serve all.
+    table = torch.tensor([[starts[i], per_location[i]] for i, _ in parts])
+    lengths = torch.tensor([len(index) for _, index in parts])
+    indices = torch.cat([index for _, index in parts])
+    table = moved(table.repeat_interleave(lengths, 0).T, indices.device)
+    return indices // table[1] + table[0]
 
 
 def predict_boxes(
     head: nn.Module,
-    feats: Sequence[Tensor],
+    levels: Sequence[Tensor],
     img_metas: list[dict],
     rescale: bool,
 ) -> list[InstanceData]:
@@ -116,43 +144,39 @@ def predict_boxes(
 
     Args:
         head: A dense head of MMDetection.
-        feats: (N, C, H_l, W_l) of each level.
-        img_metas: Meta information of the N images.
-        rescale: Return boxes at the images' original size.
+        levels: (N, C, H_l, W_l) of the pyramid.
+        img_metas: Meta information of the N pictures.
+        rescale: Return boxes at the pictures' original size.
 
     Returns:
-        For each image the result of ``head.predict``, bit for bit.
+        For each picture the result of ``head.predict``, bit for bit.
     """
     return head.predict_by_feat(
-        *_outputs(head, feats), batch_img_metas=img_metas, rescale=rescale
+        *head(levels), batch_img_metas=img_metas, rescale=rescale
     )
 
 
-def predict_boxes_and_pixels(
+def predict_boxes_and_locations(
     head: nn.Module,
-    feats: Sequence[Tensor],
+    levels: Sequence[Tensor],
     img_metas: list[dict],
     rescale: bool,
 ) -> list[InstanceData]:
-    """Return a dense head's detections and the pixel behind each.
+    """Return a dense head's detections and the location behind each.
 
     Args:
         head: A dense head that :func:`can_be_watched`.
-        feats, img_metas, rescale: As for :func:`predict_boxes`.
+        levels, img_metas, rescale: As for :func:`predict_boxes`.
 
     Returns:
         The results of :func:`predict_boxes` with the additional field
-        ``pixels`` (P,).
+        ``locations`` (P,).
     """
-    # The size filter would drop candidates before their pixels are known.
+    # The size filter would drop candidates before their locations are known.
     unfiltered = head.test_cfg.copy()
     unfiltered.min_bbox_size = -1
+    found = candidates(head, head(levels), img_metas, unfiltered, rescale)
     return [
         head._bbox_post_process(results, head.test_cfg, img_meta=meta)
-        for results, meta in zip(
-            candidates(
-                head, _outputs(head, feats), img_metas, unfiltered, rescale
-            ),
-            img_metas,
-        )
+        for results, meta in zip(found, img_metas)
     ]

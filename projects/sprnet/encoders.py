@@ -1,8 +1,8 @@
-"""Instances to vectors: the mask head's ``encoder``.
+"""Instances to embeddings: the mask head's ``encoder``.
 
 :class:`Encoder` is the interface. The paper's encoders read the pyramid around
-a pixel (:class:`PixelEncoder`); :class:`.box_grid.BoxGrid` reads it in a box.
-Shape letters: see :mod:`.pyramid`.
+a location (here); :class:`.box_grid.BoxGrid` reads it in a box.
+Shape letters: see :mod:`.structures`.
 """
 
 from abc import ABC, abstractmethod
@@ -21,96 +21,73 @@ from .pyramid import (
     window_offsets,
     window_rows,
 )
+from .structures import Features, Instances
 
 INIT_CFG = dict(type='Kaiming', layer='Conv2d', mode='fan_in')
 
 
 class Encoder(BaseModule, ABC):
-    """Encode each of P instances as a vector.
+    """Embed each of P instances.
 
     Attributes:
-        out_channels (int): Length of a vector.
+        out_channels (int): Length D of an embedding.
+        reads_locations (bool): Whether it reads the instances' locations;
+            otherwise it reads their boxes.
         fine_channels (int): Channels of the backbone's first map, if the
             encoder reads it; otherwise 0.
-        reads_pixels (bool): Whether it needs the instances' pixels.
     """
 
     out_channels: int
+    reads_locations: bool
     fine_channels: int = 0
-    reads_pixels: bool = False
 
     @abstractmethod
-    def forward(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor | None,
-        boxes: Tensor,
-    ) -> Tensor:
-        """Encode instances.
-
-        Args:
-            feats: (N, C, H_l, W_l) of each level, finest first; then the
-                backbone's first map, if ``fine_channels`` is not 0.
-            batch_indices: (P,) image of each instance.
-            pixels: (P,) pixel that detected the instance or, in training,
-                that the sampler chose. None if ``reads_pixels`` is False.
-            boxes: (P, 4) frame that its mask fills, as (x1, y1, x2, y2) in
-                pixels of the network's input.
-
-        Returns:
-            (P, out_channels).
-        """
-
-    def distinct(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor | None,
-        boxes: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Encode instances that may share vectors.
-
-        Args:
-            As for :meth:`forward`.
-
-        Returns:
-            Vectors (Q, out_channels), and the vector of each instance (P,), an
-            index in 0..Q - 1, or None if each has its own, in order.
-        """
-        return self(feats, batch_indices, pixels, boxes), None
+    def forward(self, features: Features, instances: Instances) -> Tensor:
+        """Return embeddings (P, D)."""
 
 
-class PixelEncoder(Encoder):
-    """An encoder that reads the pyramid around a pixel, as in the paper.
+class LocationEncoder(Encoder):
+    """An encoder that reads the pyramid around a location, as in the paper.
 
-    It ignores boxes, so the instances of a pixel share its vector.
+    Args:
+        offsets (Tensor): (T, 2) of the T places that it reads, see
+            :func:`.pyramid.window_offsets`.
     """
 
-    reads_pixels = True
+    reads_locations = True
 
-    def distinct(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor,
-        boxes: Tensor | None = None,
+    def __init__(self, offsets: Tensor, init_cfg: dict | None) -> None:
+        super().__init__(init_cfg)
+        self.register_buffer('offsets', offsets, persistent=False)
+
+    def windows(
+        self, features: Features, instances: Instances
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`Encoder.distinct`; there is one vector for each pixel."""
-        length = sum(height * width for height, width in pyramid_sizes(feats))
-        keys, owners = (batch_indices * length + pixels).unique(
-            return_inverse=True
+        """Gather what the instances read.
+
+        Returns:
+            (P, T, C), zero outside of the location's level; and (P, T), True
+            inside.
+        """
+        rows = flatten_pyramid(features.levels)
+        taps, inside = window_rows(
+            instances.picture,
+            instances.location,
+            pyramid_sizes(features.levels),
+            self.offsets,
         )
-        return self(feats, keys // length, keys % length), owners
+        windows = rows.index_select(0, taps.flatten())
+        windows = windows.view(*taps.shape, rows.shape[1])
+        return windows * inside[..., None], inside
 
 
 @MODELS.register_module()
-class MultiScaleFusion(PixelEncoder):
-    """Multi-scale fusion, section 3.2 and Figure 5, at chosen pixels only.
+class MultiScaleFusion(LocationEncoder):
+    """Multi-scale fusion, section 3.2 and Figure 5, at chosen locations only.
 
     Parallel convolutions of different dilation, shared by all levels. Their
-    outputs are concatenated, then ReLU. At one pixel a convolution is a matrix
-    product with its window, so other pixels cost nothing.
+    outputs are concatenated, then ReLU. At one location a convolution is a
+    matrix product with its window, so other locations cost nothing.
 
     Args:
         in_channels (int): Channels C of the pyramid.
@@ -133,17 +110,16 @@ class MultiScaleFusion(PixelEncoder):
         dilations: Sequence[int] = (1, 2, 4, 6),
         init_cfg: dict = INIT_CFG,
     ) -> None:
-        super().__init__(init_cfg)
         self._check_options(in_channels, channels, kernels, dilations)
+        offsets = torch.cat([*map(window_offsets, kernels, dilations)])
+        super().__init__(offsets, init_cfg)
         self.out_channels = sum(channels)
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels, c, k, dilation=d, padding=k // 2 * d)
             for c, k, d in zip(channels, kernels, dilations)
         )
-        offsets = map(window_offsets, kernels, dilations)
-        self.register_buffer(
-            'offsets', torch.cat([*offsets]), persistent=False
-        )
+        # As the rows of a window, so that a product needs no copy of them
+        self.convs.to(memory_format=torch.channels_last)
 
     def _check_options(self, in_channels, channels, kernels, dilations):
         check_whole(self, in_channels=in_channels)
@@ -164,24 +140,13 @@ class MultiScaleFusion(PixelEncoder):
             kernels=kernels,
         )
 
-    def forward(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor,
-        boxes: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, features: Features, instances: Instances) -> Tensor:
         """See :meth:`Encoder.forward`."""
-        rows = flatten_pyramid(feats)
-        taps = window_rows(
-            batch_indices, pixels, pyramid_sizes(feats), self.offsets
-        )
-        windows = rows.index_select(0, taps.flatten())
-        windows = windows.view(-1, len(self.offsets), rows.shape[1])
+        windows, _ = self.windows(features, instances)
         windows = windows.split(
             [conv.kernel_size[0] ** 2 for conv in self.convs], 1
         )
-        codes = [
+        outputs = [
             F.linear(
                 window.flatten(1),
                 conv.weight.permute(0, 2, 3, 1).flatten(1),
@@ -189,15 +154,15 @@ class MultiScaleFusion(PixelEncoder):
             )
             for conv, window in zip(self.convs, windows)
         ]
-        return torch.cat(codes, dim=1).relu()
+        return torch.cat(outputs, dim=1).relu_()
 
 
 @MODELS.register_module()
-class ConsecutiveConvs(PixelEncoder):
+class ConsecutiveConvs(LocationEncoder):
     """C33x4 of Table 3(a): consecutive 3x3 convolutions, each with ReLU.
 
-    At one pixel, ``num_convs`` of them read a square window of
-    2 * num_convs + 1 pixels, which shrinks by one ring a layer.
+    At one location, ``num_convs`` of them read a square window of
+    2 * num_convs + 1 locations, which shrinks by one ring a layer.
 
     Args:
         in_channels (int): Channels C of the pyramid.
@@ -215,37 +180,24 @@ class ConsecutiveConvs(PixelEncoder):
         num_convs: int = 4,
         init_cfg: dict = INIT_CFG,
     ) -> None:
-        super().__init__(init_cfg)
         check_whole(
             self,
             in_channels=in_channels,
             channels=channels,
             num_convs=num_convs,
         )
+        super().__init__(window_offsets(2 * num_convs + 1, 1), init_cfg)
         self.out_channels = channels
         self.convs = nn.ModuleList(
             nn.Conv2d(in_channels if i == 0 else channels, channels, 3)
             for i in range(num_convs)
         )
-        offsets = window_offsets(2 * num_convs + 1, 1)
-        self.register_buffer('offsets', offsets, persistent=False)
 
-    def forward(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor,
-        boxes: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, features: Features, instances: Instances) -> Tensor:
         """See :meth:`Encoder.forward`."""
         side = 2 * len(self.convs) + 1
-        rows = flatten_pyramid(feats)
-        sizes = pyramid_sizes(feats)
-        taps = window_rows(batch_indices, pixels, sizes, self.offsets)
-        x = rows.index_select(0, taps.flatten())
-        x = x.view(-1, side, side, rows.shape[1]).permute(0, 3, 1, 2)
-        length = sum(height * width for height, width in sizes)
-        inside = taps != batch_indices[:, None] * (length + 1) + length
+        windows, inside = self.windows(features, instances)
+        x = windows.transpose(1, 2).unflatten(2, (side, side))
         inside = inside.view(-1, 1, side, side)
         for conv in self.convs:
             # A dense layer pads its input with zeros. Outside of the level

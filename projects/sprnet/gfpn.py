@@ -67,9 +67,13 @@ class Gate(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        gate = self.function(self.sep(x))
+        gate = self.gate(x)
         # In place where autograd allows it: the allocation costs most.
         return x * gate if gate.requires_grad else gate.mul_(x)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate of each element, (N, C, H, W) -> (N, C, H, W)."""
+        return self.function(self.sep(x))
 
 
 @MODELS.register_module()
@@ -147,7 +151,8 @@ class GFPN(FPN):
         for i in range(len(laterals) - 1, 0, -1):
             gate = self.gates[(i - 1) % len(self.gates)]
             above = self._upsample(laterals[i], laterals[i - 1].shape[2:])
-            laterals[i - 1] = gate(laterals[i - 1]).add_(gate(above))
+            own = gate(laterals[i - 1])
+            laterals[i - 1] = own.addcmul_(gate.gate(above), above)
         outs = [conv(x) for conv, x in zip(self.fpn_convs, laterals)]
         return tuple(outs + self._extra_levels(inputs, laterals, outs))
 

@@ -7,21 +7,25 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .chunks import parts
-from .moving import moved
-from .runtime.errors import InputError
+from .errors import InputError
+from .samplers import Samples
+from .structures import moved, parts
 
 MASKS_AT_ONCE = 32  # bounds the memory of full-size masks
 Masks = BitmapMasks | PolygonMasks
 
 
-def sample_targets(
-    masks: Masks, instances: Tensor, boxes: Tensor, size: int
+def sampled_targets(
+    masks: Masks, samples: Samples, boxes: Tensor, size: int
 ) -> tuple[Tensor, Tensor | slice]:
-    """Make the targets of an image's samples, which may share crops.
+    """Make the targets of a picture's samples.
 
     Args:
-        masks, instances, boxes, size: As for :func:`mask_targets`.
+        masks: Masks of its G objects.
+        samples: Those that train.
+        boxes: Regions that the masks fill: (P, 4) of the samples or, if they
+            have no boxes of their own, (G, 4) of the objects.
+        size: Side S of the targets, in cells.
 
     Returns:
         Targets (P, S, S), and the index of the samples whose objects have a
@@ -29,17 +33,15 @@ def sample_targets(
         mask, see :class:`.runtime.datasets.CheckedCocoDataset`.
     """
     # The masks are on the CPU, so a GPU has to wait here, but only once.
-    keys = torch.cat([instances[:, None].float(), boxes], dim=1).cpu().numpy()
-    _, first, crop = np.unique(
-        keys, axis=0, return_index=True, return_inverse=True
-    )
-    order = _moved(np.append(first, crop), boxes.device)
-    first_sample, crop_of_sample = order.tensor_split([len(first)])
-    objects = keys[:, 0].astype(int)
-    targets = mask_targets(
-        masks, torch.from_numpy(objects[first]), boxes[first_sample], size
-    )[crop_of_sample]
-    with_mask = [i for i in set(objects.tolist()) if masks[i].areas[0] > 0]
+    objects = samples.objects.cpu().numpy()
+    used, crop_of = np.unique(objects, return_inverse=True)
+    if samples.boxes is None:  # the samples of an object share its crop
+        boxes = boxes[_moved(used, boxes.device)]
+        targets = mask_targets(masks, torch.from_numpy(used), boxes, size)
+        targets = targets[_moved(crop_of, boxes.device)]
+    else:
+        targets = mask_targets(masks, torch.from_numpy(objects), boxes, size)
+    with_mask = [i for i in used.tolist() if masks[i].areas[0] > 0]
     kept = np.isin(objects, with_mask)
     if kept.all():
         return targets, slice(None)

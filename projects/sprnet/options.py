@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.registry import Registry
 
-from .runtime.errors import InputError
+from .errors import InputError
 
 
 def check(

@@ -1,4 +1,4 @@
-"""Paste masks from their boxes into an image, as pure functions.
+"""Paste masks from their boxes into images: the ``mask_output`` DenseMasks.
 
 This replaces MMDetection's ``_do_paste_mask``, which fades masks to zero at
 the edges of their boxes, always needs dense images, and pastes masks one by
@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from .moving import moved
+from .structures import joined, moved
 
 
 class Budget(NamedTuple):
@@ -23,7 +24,8 @@ class Budget(NamedTuple):
 
 
 ON_CPU = Budget(2**20, 2**16)  # stays in the caches
-ON_GPU = Budget(2**25, 2**23)  # few launches, bounded memory
+ON_GPU = Budget(2**26, 2**23)  # few launches, bounded memory
+MOST_PADDING = 2  # pixels that are computed together, for each that is needed
 
 
 class Windows(NamedTuple):
@@ -131,8 +133,7 @@ def _groups(
 def mask_windows(
     probabilities: Tensor,
     boxes: Tensor,
-    height: int,
-    width: int,
+    size: tuple[int, int],
     threshold: float,
 ) -> Iterator[Windows]:
     """Resize masks to their boxes and threshold them (3.3).
@@ -143,7 +144,7 @@ def mask_windows(
     Args:
         probabilities: (P, S, S) in 0..1.
         boxes: (P, 4) as (x1, y1, x2, y2), in pixels of the image.
-        height, width: Size of the image.
+        size: Height and width of the image.
         threshold: Least probability of a mask's pixel.
 
     Yields:
@@ -152,6 +153,7 @@ def mask_windows(
     """
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
+    height, width = size
     cells, device = probabilities.shape[-1], boxes.device
     budget = ON_CPU if device.type == 'cpu' else ON_GPU
 
@@ -183,24 +185,55 @@ def mask_windows(
             )
 
 
-def paste_masks(
+@TASK_UTILS.register_module()
+class DenseMasks:
+    """Boolean images, as from every mask head of MMDetection."""
+
+    def __call__(
+        self,
+        probabilities: Tensor,
+        boxes: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        threshold: float,
+    ) -> list[Tensor]:
+        """Paste each mask into an image of its own.
+
+        Args:
+            probabilities: (P, S, S) in 0..1, of all pictures in their order.
+            boxes: (P_n, 4) of each picture, as (x1, y1, x2, y2), in its
+                pixels.
+            sizes: Height and width of each picture.
+            threshold: Least probability of a mask's pixel.
+
+        Returns:
+            (P_n, height, width) bool of each picture.
+        """
+        if probabilities.device.type == 'cpu':
+            return [
+                paste_windows(part, *picture, threshold)
+                for part, *picture in zip(
+                    probabilities.split([*map(len, boxes)]), boxes, sizes
+                )
+            ]
+        return paste_together(probabilities, boxes, sizes, threshold)
+
+
+def paste_windows(
     probabilities: Tensor,
     boxes: Tensor,
-    height: int,
-    width: int,
+    size: tuple[int, int],
     threshold: float,
 ) -> Tensor:
-    """Paste each mask into an image of its own, as :func:`mask_windows` does.
+    """Paste the masks of one picture, as :func:`mask_windows` does.
 
     Returns:
         (P, height, width) bool.
     """
+    height, width = size
     masks = torch.zeros(
         (len(boxes), height, width), dtype=torch.bool, device=boxes.device
     )
-    for windows in mask_windows(
-        probabilities, boxes, height, width, threshold
-    ):
+    for windows in mask_windows(probabilities, boxes, size, threshold):
         _, rows, columns = windows.inside.shape
         corners = [
             (index * height + top) * width + left
@@ -211,3 +244,75 @@ def paste_masks(
         # All rows of the windows in one operation: each begins at some pixel.
         masks.view(-1).unfold(0, columns, 1)[starts] = windows.inside
     return masks
+
+
+def paste_together(
+    probabilities: Tensor,
+    boxes: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    threshold: float,
+) -> list[Tensor]:
+    """Paste the masks of all pictures in few operations, for which a GPU does
+    not wait.
+
+    Every mask is computed over the whole picture. Pictures of different sizes
+    share a tensor, of which each gets a view, unless most of it would be
+    padding.
+
+    Args:
+        As for :class:`DenseMasks`.
+    """
+    counts = [*map(len, boxes)]
+    height, width = (max(sides) for sides in zip(*sizes))
+    pixels = sum(n * h * w for n, (h, w) in zip(counts, sizes))
+    if sum(counts) * height * width > MOST_PADDING * max(pixels, 1):
+        return [
+            paste_together(part, [own], [size], threshold)[0]
+            for part, own, size in zip(
+                probabilities.split(counts), boxes, sizes
+            )
+        ]
+    everything = joined(boxes).to(probabilities)
+    masks = probabilities.new_empty(
+        (sum(counts), height, width), dtype=torch.bool
+    )
+    at_once = max(ON_GPU.at_once // (height * width), 1)
+    for first in range(0, len(masks), at_once):
+        part = slice(first, first + at_once)
+        across, down = axis_weights(
+            everything[part], max(height, width), probabilities.shape[-1]
+        ).unbind(1)
+        stretched = down[:, :height] @ probabilities[part]
+        filled = stretched @ across[:, :width].transpose(1, 2)
+        torch.ge(filled, threshold, out=masks[part])
+    return [
+        part[:, :height, :width]
+        for part, (height, width) in zip(masks.split(counts), sizes)
+    ]
+
+
+def axis_weights(boxes: Tensor, count: int, cells: int) -> Tensor:
+    """Bilinear weights of cells that are stretched over boxes, on each axis.
+
+    Beyond the centres of the first and last cell their values continue.
+
+    Args:
+        boxes: (P, 4) as (x1, y1, x2, y2).
+        count: Number of pixels on an axis, from 0 on.
+        cells: Number of cells on an axis.
+
+    Returns:
+        (P, 2, count, cells) for the axes (x, y); NaN for pixels whose centres
+        are outside of the box.
+    """
+    start, stop = boxes.view(-1, 2, 2, 1).unbind(1)
+    centres = torch.arange(0.5, count, device=boxes.device, dtype=boxes.dtype)
+    shares = (centres - start) / (stop - start)  # (P, 2, count)
+    outside = shares.floor() != 0
+    half = 0.5 / cells
+    cell_centres = torch.linspace(
+        half, 1 - half, cells, device=boxes.device, dtype=boxes.dtype
+    )
+    distances = shares.clamp(half, 1 - half)[..., None] - cell_centres
+    weights = torch.rsub(distances.abs_(), 1, alpha=cells).relu_()
+    return weights.masked_fill_(outside[..., None], torch.nan)

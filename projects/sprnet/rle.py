@@ -1,9 +1,10 @@
-"""COCO run lengths of masks, made without dense images."""
+"""COCO run lengths of masks: the ``mask_output`` RLEMasks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from mmdet.registry import TASK_UTILS
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
@@ -61,28 +62,52 @@ def _copied(batch: list[Windows]) -> Iterator[np.ndarray]:
         yield part.view(windows.inside.shape).numpy()
 
 
+@TASK_UTILS.register_module()
+class RLEMasks:
+    """COCO's run lengths, made without a dense image for each mask.
+
+    They suit large images and evaluation: MMDetection's CocoMetric accepts
+    them. Its visualizer does not, and its DetInferencer only when asked for
+    data samples. They are those of :class:`.pasting.DenseMasks`, bit for bit.
+    """
+
+    def __call__(
+        self,
+        probabilities: Tensor,
+        boxes: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        threshold: float,
+    ) -> list[list[dict]]:
+        """Encode masks.
+
+        Args:
+            As for :class:`.pasting.DenseMasks`.
+
+        Returns:
+            For each picture P_n dicts of ``size``, [height, width], and
+            ``counts``, compressed.
+        """
+        return [
+            rle_masks(part, *picture, threshold)
+            for part, *picture in zip(
+                probabilities.split([*map(len, boxes)]), boxes, sizes
+            )
+        ]
+
+
 def rle_masks(
     probabilities: Tensor,
     boxes: Tensor,
-    height: int,
-    width: int,
+    size: tuple[int, int],
     threshold: float,
 ) -> list[dict]:
-    """Encode the masks of :func:`.pasting.paste_masks`, bit for bit.
-
-    Args:
-        As for :func:`.pasting.mask_windows`.
-
-    Returns:
-        P dicts of ``size``, [height, width], and ``counts``, compressed.
-    """
+    """Encode the masks of one picture, see :func:`.pasting.mask_windows`."""
     runs: list[list[np.ndarray]] = [[] for _ in range(len(boxes))]
-    for batch in _batches(
-        mask_windows(probabilities, boxes, height, width, threshold)
-    ):
+    windows_of = mask_windows(probabilities, boxes, size, threshold)
+    for batch in _batches(windows_of):
         for windows, inside in zip(batch, _copied(batch)):
             for index, top, left, mask in zip(
                 windows.masks, windows.tops, windows.lefts, inside
             ):
-                runs[index].append(_runs(mask, top, left, height))
-    return [_encode(mask_runs, height, width) for mask_runs in runs]
+                runs[index].append(_runs(mask, top, left, size[0]))
+    return [_encode(mask_runs, *size) for mask_runs in runs]

@@ -1,8 +1,9 @@
-"""Pixels and boxes that train masks: the mask head's ``sampler``.
+"""Instances that train masks: the mask head's ``sampler``.
 
-Shape letters: see :mod:`.pyramid`.
+Shape letters: see :mod:`.structures`; G, L and P are of one picture here.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -10,36 +11,60 @@ from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
 from .boxes import jittered
+from .locations import positive_and_best_locations, positive_locations
 from .options import check_number, check_whole
-from .pixels import positive_and_best_pixels, positive_pixels
 
 
 class Samples(NamedTuple):
-    """The P instances of one image that train masks."""
+    """The P instances of one picture that train masks."""
 
-    pixels: Tensor | None  # (P,) of the pyramid; None: not chosen
-    instances: Tensor  # (P,) indices of the image's objects
-    boxes: Tensor  # (P, 4) that each mask fills
+    objects: Tensor  # (P,) index of each one's ground-truth object
+    locations: Tensor | None = None  # (P,) of the pyramid; None: not chosen
+    boxes: Tensor | None = None  # (P, 4); None: the objects' own
+
+
+class Sampler(ABC):
+    """Choose the instances of a picture that train masks.
+
+    Attributes:
+        chooses_locations (bool): Whether it chooses them, for which it needs
+            anchors; otherwise it makes boxes.
+    """
+
+    chooses_locations: bool
+
+    @abstractmethod
+    def __call__(self, boxes: Tensor, anchors: Tensor | None) -> Samples:
+        """Sample a picture.
+
+        Args:
+            boxes: (G, 4) ground truth.
+            anchors: (L, A, 4), if locations are chosen.
+        """
 
 
 @TASK_UTILS.register_module()
-class OverlapPixelSampler:
-    """Sample the pixels that train the mask branch, sections 3.2 and 3.3.
+class OverlapLocationSampler(Sampler):
+    """Sample the locations that train masks, sections 3.2 and 3.3.
 
     Args:
-        threshold (float): A pixel is positive if one of its anchors has
+        threshold (float): A location is positive if one of its anchors has
             an IoU above this with a ground-truth box (Table 3d).
-        max_pixels (int): Maximum number of pixels of an image. If more are
-            positive, a random choice trains.
+        max_locations (int): Maximum number of locations of a picture. If more
+            are positive, a random choice trains.
 
     Raises:
-        InputError: The threshold is outside of [0, 1), or ``max_pixels`` is
+        InputError: The threshold is outside of [0, 1), or ``max_locations`` is
             below 1.
     """
 
-    def __init__(self, threshold: float = 0.7, max_pixels: int = 300) -> None:
+    chooses_locations = True
+
+    def __init__(
+        self, threshold: float = 0.7, max_locations: int = 300
+    ) -> None:
         self.threshold = threshold
-        self.max_pixels = max_pixels
+        self.max_locations = max_locations
         self._check_options()
 
     def _check_options(self) -> None:
@@ -49,7 +74,7 @@ class OverlapPixelSampler:
             'be a number of at least 0 and below 1',
             threshold=self.threshold,
         )
-        check_whole(self, max_pixels=self.max_pixels)
+        check_whole(self, max_locations=self.max_locations)
 
     def __str__(self) -> str:
         """The rule, in words."""
@@ -58,48 +83,44 @@ class OverlapPixelSampler:
     def positives(
         self, anchors: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return all positive pixels (P,) and their instances (P,)."""
-        return positive_pixels(anchors, boxes, self.threshold)
+        """Return all positive locations (P,) and their objects (P,)."""
+        return positive_locations(anchors, boxes, self.threshold)
 
-    def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
-        """Sample an image with anchors (L, A, 4) and ground truth (G, 4).
-
-        Each sample has its object's own box.
-        """
-        pixels, instances = self.positives(anchors, boxes)
-        if len(pixels) > self.max_pixels:
-            chosen = _random_choice(pixels, self.max_pixels)
-            pixels, instances = pixels[chosen], instances[chosen]
-        return Samples(pixels, instances, boxes[instances])
+    def __call__(self, boxes: Tensor, anchors: Tensor) -> Samples:
+        """See :class:`Sampler`."""
+        locations, objects = self.positives(anchors, boxes)
+        if len(locations) > self.max_locations:
+            chosen = _random_choice(locations, self.max_locations)
+            locations, objects = locations[chosen], objects[chosen]
+        return Samples(objects, locations=locations)
 
 
 @TASK_UTILS.register_module()
-class EveryObjectPixelSampler(OverlapPixelSampler):
-    """The paper's positive pixels, and the best pixel of every other object.
+class EveryObjectLocationSampler(OverlapLocationSampler):
+    """The paper's positive locations, and the best one of every other object.
 
     Beyond the paper: many small objects have no anchor above the threshold
-    and would never train a mask. The best pixel of an object has the anchor
+    and would never train a mask. The best location of an object has the anchor
     that overlaps it most. An object that overlaps no anchor trains none.
     """
 
     def positives(
         self, anchors: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the base class's pixels, then those of other objects."""
-        return positive_and_best_pixels(anchors, boxes, self.threshold)
+        """Return the base class's locations, then those of other objects."""
+        return positive_and_best_locations(anchors, boxes, self.threshold)
 
 
 @TASK_UTILS.register_module()
-class JitteredBoxSampler:
+class JitteredBoxSampler(Sampler):
     """Train every object in boxes that imitate a detector's.
 
     Beyond the paper, for encoders that read boxes: each edge of a ground-truth
-    box is shifted at random. This needs no predictions, and objects that fit
-    no anchor train as well.
+    box is shifted at random. This needs no predictions and no anchors.
 
     Args:
         copies (int): Boxes of each object.
-        max_boxes (int): Maximum number of boxes of an image. If there are
+        max_boxes (int): Maximum number of boxes of a picture. If there are
             more, a random choice trains.
         std (float): Standard deviation of an edge's shift, as a fraction of
             the box's side, see :func:`.boxes.jittered`.
@@ -108,6 +129,8 @@ class JitteredBoxSampler:
         InputError: ``copies`` or ``max_boxes`` is below 1, or ``std`` is
             outside of [0, 0.25).
     """
+
+    chooses_locations = False
 
     def __init__(
         self, copies: int = 1, max_boxes: int = 100, std: float = 0.08
@@ -126,19 +149,15 @@ class JitteredBoxSampler:
             std=self.std,
         )
 
-    def __call__(self, anchors: Tensor, boxes: Tensor) -> Samples:
-        """Sample an image with anchors (L, A, 4) and ground truth (G, 4).
-
-        Empty and NaN boxes have no samples. No pixels are chosen.
-        """
+    def __call__(self, boxes: Tensor, anchors: None = None) -> Samples:
+        """See :class:`Sampler`. Empty and NaN boxes have no samples."""
         (usable,) = (
             (boxes[:, 2:] > boxes[:, :2]).all(dim=1).nonzero(as_tuple=True)
         )
-        instances = usable.repeat(self.copies)
-        if len(instances) > self.max_boxes:
-            chosen = _random_choice(instances, self.max_boxes)
-            instances = instances[chosen]
-        return Samples(None, instances, jittered(boxes[instances], self.std))
+        objects = usable.repeat(self.copies)
+        if len(objects) > self.max_boxes:
+            objects = objects[_random_choice(objects, self.max_boxes)]
+        return Samples(objects, boxes=jittered(boxes[objects], self.std))
 
 
 def _random_choice(items: Tensor, count: int) -> Tensor:

@@ -1,6 +1,4 @@
-"""The mask head. Shape letters: see :mod:`.pyramid`."""
-
-from collections.abc import Sequence
+"""The mask head. Shape letters: see :mod:`.structures`."""
 
 import torch
 from mmdet.models.utils import unpack_gt_instances
@@ -11,8 +9,11 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .boxes import enlarged, scaled
-from .mask_targets import check_masks, sample_targets
+from .boxes import enlarged
+from .decoder import MASK_SIZE
+from .errors import InputError
+from .locations import grid_anchors
+from .mask_targets import check_masks, sampled_targets
 from .options import (
     build_part,
     check,
@@ -21,33 +22,36 @@ from .options import (
     check_positive,
     check_whole,
 )
-from .pixels import best_pixels
 from .pyramid import pyramid_sizes
+from .structures import Features, Instances, joined, moved
 
 # Registry of each part, and the modules with this project's types
 PARTS = dict(
     sampler=(TASK_UTILS, ['samplers']),
     encoder=(MODELS, ['encoders', 'box_grid']),
     decoder=(MODELS, ['decoder']),
-    mask_output=(TASK_UTILS, ['mask_outputs']),
+    mask_output=(TASK_UTILS, ['pasting', 'rle']),
 )
 
 
 @MODELS.register_module()
 class SPRHead(BaseModule):
-    """Mask head of SPRNet: a mask from a single pixel, section 3.2.
+    """Mask head of SPRNet: a mask from a single location, section 3.2.
 
     Args:
         num_classes (int): Number K of classes.
         in_channels (int): Channels C of the pyramid.
-        anchor_generator (dict): Anchors whose overlap makes a pixel positive
-            in training; A at every pixel of every level.
-        sampler (dict): Selects the pixels that train, see :mod:`.samplers`.
-        encoder (dict): Instances to vectors, see :mod:`.encoders`.
-        decoder (dict): Vectors to masks, see :mod:`.decoder`.
+        sampler (dict): Chooses the instances that train, see
+            :mod:`.samplers`.
+        encoder (dict): Instances to embeddings, see :mod:`.encoders`.
+        decoder (dict): Embeddings to masks, see :mod:`.decoder`.
         loss_mask (dict): Loss of logits and binary targets.
-        mask_output (dict): Format of predicted masks, see
-            :mod:`.mask_outputs`. The default is ``DenseMasks``.
+        anchor_generator (dict): Anchors whose overlap makes a location
+            positive in training; A at every location of every level. Only
+            samplers that choose locations need it.
+        mask_output (dict): Format of predicted masks:
+            :class:`.pasting.DenseMasks`, the default, or
+            :class:`.rle.RLEMasks`.
         frame (float): Sides of the frame that a mask fills, relative to those
             of its box.
         train_cfg (dict): ``mask_size`` may be left out; it must be the side S
@@ -64,11 +68,11 @@ class SPRHead(BaseModule):
         self,
         num_classes: int,
         in_channels: int,
-        anchor_generator: ConfigType,
         sampler: ConfigType,
         encoder: ConfigType,
         decoder: ConfigType,
         loss_mask: ConfigType,
+        anchor_generator: ConfigType | None = None,
         mask_output: ConfigType | None = None,
         frame: float = 1.0,
         train_cfg: ConfigType | None = None,
@@ -79,7 +83,6 @@ class SPRHead(BaseModule):
         check_whole(self, num_classes=num_classes, in_channels=in_channels)
         self.num_classes = num_classes
         self.in_channels = in_channels
-        self.anchor_generator = TASK_UTILS.build(anchor_generator)
         self.sampler = self._build('sampler', sampler)
         self.encoder = self._build('encoder', encoder, in_channels=in_channels)
         self.decoder = self._build(
@@ -93,6 +96,7 @@ class SPRHead(BaseModule):
             'mask_output', mask_output or dict(type='DenseMasks')
         )
         self.frame = frame
+        self._build_anchors(anchor_generator)
         self.mask_threshold = (test_cfg or {}).get('mask_thr_binary', 0.5)
         self._check_options(train_cfg or {})
 
@@ -101,23 +105,48 @@ class SPRHead(BaseModule):
         modules = [f'{__package__}.{name}' for name in names]
         return build_part(registry, self, option, cfg, modules, **required)
 
-    def _check_options(self, train_cfg: ConfigType) -> None:
-        anchors = getattr(self.anchor_generator, 'num_base_anchors', [])
+    def _build_anchors(self, anchor_generator: ConfigType | None) -> None:
+        """Keep what the anchors are made of, if the sampler needs them."""
+        self.strides: list[tuple[int, int]] | None = None
+        if not self.sampler.chooses_locations:
+            return
+        if anchor_generator is None:
+            raise InputError(
+                f'SPRHead: sampler.type={type(self.sampler).__name__} chooses '
+                'locations by anchors, so it needs an anchor_generator'
+            )
+        generator = TASK_UTILS.build(anchor_generator)
         check(
             self,
             lambda value: len(set(value)) == 1,
             'be the same number on every level',
-            **{'anchor_generator.num_base_anchors': anchors},
+            **{
+                'anchor_generator.num_base_anchors': getattr(
+                    generator, 'num_base_anchors', []
+                )
+            },
+        )
+        self.strides = generator.strides
+        anchors = torch.stack(generator.base_anchors)
+        self.register_buffer('base_anchors', anchors, persistent=False)
+
+    def _check_options(self, train_cfg: ConfigType) -> None:
+        check_equal(
+            self,
+            self.encoder.reads_locations,
+            f'since encoder.type={type(self.encoder).__name__} reads '
+            + ('locations' if self.encoder.reads_locations else 'boxes'),
+            **{'sampler.chooses_locations': self.sampler.chooses_locations},
         )
         for name, expected in (('use_sigmoid', True), ('reduction', 'mean')):
             value = getattr(self.loss_mask, name, expected)
             value = {f'loss_mask.{name}': value}
             check_equal(self, expected, 'the only kind supported', **value)
-        size = self.decoder.mask_size
+        size = MASK_SIZE
         check_equal(
             self,
             size,
-            "the decoder's 2 ** (num_linear + num_relu)",
+            "the side of the decoder's masks",
             **{'train_cfg.mask_size': train_cfg.get('mask_size', size)},
         )
         check_positive(self, frame=self.frame)
@@ -128,120 +157,85 @@ class SPRHead(BaseModule):
             **{'test_cfg.mask_thr_binary': self.mask_threshold},
         )
 
-    def forward(
-        self,
-        feats: Sequence[Tensor],
-        batch_indices: Tensor,
-        pixels: Tensor | None,
-        boxes: Tensor,
-        labels: Tensor,
-    ) -> Tensor:
+    def forward(self, features: Features, instances: Instances) -> Tensor:
         """Reconstruct masks.
 
-        Args:
-            feats, batch_indices, pixels, boxes: As for an
-                :class:`.encoders.Encoder`.
-            labels: (P,) class of each instance.
-
         Returns:
-            (P, S, S) logits of the labels' channels.
+            (P, S, S) logits of the labels' channels, in float32.
         """
-        codes, owners = self.encoder.distinct(
-            feats, batch_indices, pixels, boxes
-        )
-        return self.decoder(codes, owners, labels)
+        embeddings = self.encoder(features, instances)
+        logits = self.decoder(embeddings, instances.label)
+        return logits.float()  # the loss's sum exceeds half precision
 
     def loss(
-        self, feats: Sequence[Tensor], batch_data_samples: SampleList
+        self, features: Features, batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
         """Return ``loss_mask``, the masks' mean binary cross-entropy (3.1).
 
         Args:
-            feats: (N, C, H_l, W_l) of each level.
+            features: Those of the batch.
             batch_data_samples: With ``gt_instances``: boxes, labels, masks.
         """
         batch_gt, _, img_metas = unpack_gt_instances(batch_data_samples)
-        positives = [
-            self.positives(gt, meta, feats)
-            for gt, meta in zip(batch_gt, img_metas)
+        per_picture = [
+            self.training_instances(n, gt, meta, features)
+            for n, (gt, meta) in enumerate(zip(batch_gt, img_metas))
         ]
-        targets = torch.cat([samples.pop('targets') for samples in positives])
-        logits = self._reconstruct(feats, positives)
+        instances = Instances(
+            *(None if x[0] is None else joined(x) for x in zip(*per_picture))
+        )
+        logits = self(features, instances)
         count = reduce_mean(logits.new_full((), len(logits)))
         return dict(
             loss_mask=self.loss_mask(
                 logits.flatten(1),
-                targets.flatten(1),
-                avg_factor=count * self.decoder.mask_size**2,
+                instances.target.flatten(1),
+                avg_factor=count * MASK_SIZE**2,
             )
         )
 
     @torch.no_grad()
-    def positives(
-        self, gt: InstanceData, meta: dict, feats: Sequence[Tensor]
-    ) -> InstanceData:
-        """Select the masks that train in one image.
+    def training_instances(
+        self, picture: int, gt: InstanceData, meta: dict, features: Features
+    ) -> Instances:
+        """Choose the masks that train in one picture, with their targets.
 
         Args:
+            picture: Its index in the batch.
             gt: ``bboxes`` (G, 4), ``labels`` (G,), ``masks`` of its objects.
             meta: Its meta information.
-            feats: (N, C, H_l, W_l) of each level.
-
-        Returns:
-            ``boxes`` (P, 4), ``labels`` (P,), ``targets`` (P, S, S) and, if
-            the encoder reads them, ``pixels`` (P,).
+            features: Those of the batch.
         """
         check_masks(gt, meta)
-        anchors = self.anchors(feats, meta)
-        pixels, instances, boxes = self.sampler(anchors, gt.bboxes)
-        samples = InstanceData(
-            boxes=self.frames(boxes), labels=gt.labels[instances]
+        needs_anchors = self.sampler.chooses_locations
+        anchors = self.anchors(features, meta) if needs_anchors else None
+        samples = self.sampler(gt.bboxes, anchors)
+        own = samples.boxes is None
+        boxes = self.frames(gt.bboxes if own else samples.boxes)
+        target, kept = sampled_targets(gt.masks, samples, boxes, MASK_SIZE)
+        label = gt.labels[samples.objects]
+        return Instances(
+            torch.full_like(label, picture)[kept],
+            None if own else boxes[kept],
+            label[kept],
+            samples.locations[kept] if own else None,
+            target[kept],
         )
-        if self.encoder.reads_pixels:
-            if pixels is None:
-                pixels, _ = best_pixels(anchors, boxes)
-            samples.pixels = pixels
-        samples.targets, kept = sample_targets(
-            gt.masks, instances, samples.boxes, self.decoder.mask_size
-        )
-        return samples[kept]
 
     def frames(self, boxes: Tensor) -> Tensor:
         """Return the frames that the masks of boxes (P, 4) fill, (P, 4)."""
         return enlarged(boxes, self.frame)
 
-    def anchors(self, feats: Sequence[Tensor], meta: dict) -> Tensor:
-        """Return an image's anchors (L, A, 4), without area in the padding."""
-        generator, device = self.anchor_generator, feats[0].device
-        # It keeps them on the CPU, and a GPU would wait for each copy.
-        generator.base_anchors = [x.to(device) for x in generator.base_anchors]
-        sizes = pyramid_sizes(feats[: generator.num_levels])
-        anchors = torch.cat(generator.grid_priors(sizes, device=device))
-        valid = torch.cat(
-            generator.valid_flags(sizes, meta['pad_shape'], device)
+    def anchors(self, features: Features, meta: dict) -> Tensor:
+        """Return a picture's anchors (L, A, 4), without area in the padding."""
+        sizes = pyramid_sizes(features.levels)
+        return grid_anchors(
+            self.base_anchors, self.strides, sizes, meta['pad_shape']
         )
-        anchors = anchors.masked_fill(~valid[:, None], 0)
-        return anchors.view(-1, generator.num_base_anchors[0], 4)
-
-    def _reconstruct(
-        self, feats: Sequence[Tensor], instances: InstanceList
-    ) -> Tensor:
-        """Call :meth:`forward` once for all images' instances; in float32."""
-        for n, per_image in enumerate(instances):
-            per_image.batch_indices = torch.full_like(per_image.labels, n)
-        joined = InstanceData.cat(instances)
-        logits = self(
-            feats,
-            joined.batch_indices,
-            joined.get('pixels'),
-            joined.boxes,
-            joined.labels,
-        )
-        return logits.float()  # the loss's sum exceeds half precision
 
     def predict(
         self,
-        feats: Sequence[Tensor],
+        features: Features,
         batch_data_samples: SampleList,
         results_list: InstanceList,
         rescale: bool = False,
@@ -249,53 +243,63 @@ class SPRHead(BaseModule):
         """Add masks to detections.
 
         Args:
-            feats: (N, C, H_l, W_l) of each level.
-            batch_data_samples: With the images' meta information.
-            results_list: ``bboxes`` and ``labels`` of each image and, if the
-                encoder reads them, ``pixels``; see :mod:`.detections`.
-            rescale: Boxes and masks are at the images' original size.
+            features: Those of the batch.
+            batch_data_samples: With the pictures' meta information.
+            results_list: ``bboxes`` and ``labels`` of each picture and, if the
+                encoder reads them, ``locations``; see :mod:`.detections`.
+            rescale: Boxes and masks are at the pictures' original size.
 
         Returns:
             The results with ``masks``, by default (P, H, W) bool.
         """
-        maps = self.predict_maps(
-            feats, batch_data_samples, results_list, rescale
+        probabilities = self.probabilities(
+            features, batch_data_samples, results_list, rescale
         )
-        for results, probabilities, sample in zip(
-            results_list, maps, batch_data_samples
-        ):
-            shape = sample.ori_shape if rescale else sample.img_shape
-            results.masks = self.mask_output(
-                probabilities,
-                self.frames(results.bboxes),
-                *shape[:2],
-                self.mask_threshold,
-            )
+        masks = self.mask_output(
+            probabilities,
+            [self.frames(results.bboxes) for results in results_list],
+            [
+                (sample.ori_shape if rescale else sample.img_shape)[:2]
+                for sample in batch_data_samples
+            ],
+            self.mask_threshold,
+        )
+        for results, of_picture in zip(results_list, masks):
+            results.masks = of_picture
         return results_list
 
-    def predict_maps(
+    def probabilities(
         self,
-        feats: Sequence[Tensor],
+        features: Features,
         batch_data_samples: SampleList,
         results_list: InstanceList,
         rescale: bool = False,
-    ) -> Sequence[Tensor]:
+    ) -> Tensor:
         """Return the masks of detections before they are pasted.
 
         Args:
             As for :meth:`predict`.
 
         Returns:
-            Probabilities (P, S, S) of the detections of each image.
+            (P, S, S) of the detections of all pictures, in their order.
         """
-        instances = []
-        for results, sample in zip(results_list, batch_data_samples):
-            boxes = results.bboxes
+        device = features.levels[0].device
+        counts = torch.tensor([len(results) for results in results_list])
+        picture = torch.arange(len(counts)).repeat_interleave(counts)
+        box = location = None
+        if self.encoder.reads_locations:
+            location = joined([results.locations for results in results_list])
+        else:
+            box = joined([results.bboxes for results in results_list])
             if rescale:  # to the network's input
-                boxes = scaled(boxes, sample.scale_factor)
-            one = InstanceData(boxes=self.frames(boxes), labels=results.labels)
-            if self.encoder.reads_pixels:
-                one.pixels = results.pixels
-            instances.append(one)
-        logits = self._reconstruct(feats, instances)
-        return logits.sigmoid().split([len(r) for r in results_list])
+                factors = torch.tensor(
+                    [
+                        2 * [*sample.scale_factor]
+                        for sample in batch_data_samples
+                    ]
+                )
+                box = box * moved(factors[picture], device).to(box)
+            box = self.frames(box)
+        label = joined([results.labels for results in results_list])
+        instances = Instances(moved(picture, device), box, label, location)
+        return self(features, instances).sigmoid_()

@@ -1,4 +1,4 @@
-"""The detector. Shape letters: see :mod:`.pyramid`."""
+"""The detector. Shape letters: see :mod:`.structures`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from .detections import (
     can_be_watched,
     predict_boxes,
-    predict_boxes_and_pixels,
+    predict_boxes_and_locations,
 )
-from .runtime.errors import InputError
+from .errors import InputError
+from .structures import Features, Instances
 
 FROM_BOX_HEAD = ('num_classes', 'in_channels', 'anchor_generator')
 # Pairs of attributes that must be equal, if both exist
@@ -26,12 +27,9 @@ MUST_MATCH = (
     ('bbox_head.in_channels', 'neck.out_channels'),
     ('mask_head.in_channels', 'neck.out_channels'),
     ('mask_head.num_classes', 'bbox_head.num_classes'),
-    (
-        'mask_head.anchor_generator.strides',
-        'bbox_head.prior_generator.strides',
-    ),
-    ('mask_head.anchor_generator.num_levels', 'neck.num_outs'),
-    ('mask_head.encoder.strides', 'mask_head.anchor_generator.strides'),
+    ('mask_head.strides', 'bbox_head.prior_generator.strides'),
+    ('mask_head.encoder.strides', 'bbox_head.prior_generator.strides'),
+    ('bbox_head.prior_generator.num_levels', 'neck.num_outs'),
 )
 
 
@@ -65,7 +63,7 @@ class SPRNet(SingleStageInstanceSegmentor):
     """Instance segmentation around a stock one-stage detector, Figure 2.
 
     The box head is MMDetection's own and unchanged. The mask head
-    reconstructs a mask from the pixel behind each of its detections.
+    reconstructs a mask from the location behind each of its detections.
 
     Args:
         bbox_head (dict): A dense head, such as RetinaHead.
@@ -74,8 +72,8 @@ class SPRNet(SingleStageInstanceSegmentor):
         args, kwargs: As for mmdet's ``SingleStageInstanceSegmentor``.
 
     Raises:
-        InputError: The parts do not fit each other, or the pixels behind the
-            box head's detections cannot be recovered.
+        InputError: The parts do not fit each other, or the locations behind
+            the box head's detections cannot be recovered.
     """
 
     def __init__(
@@ -94,10 +92,10 @@ class SPRNet(SingleStageInstanceSegmentor):
     def _check_parts(self) -> None:
         head = self.bbox_head
         encoder = self.mask_head.encoder
-        if encoder.reads_pixels and not can_be_watched(head):
+        if encoder.reads_locations and not can_be_watched(head):
             raise InputError(
                 f'{type(self).__name__}: bbox_head.type={type(head).__name__} '
-                'selects its detections in its own way, so the pixels behind '
+                'selects its detections in its own way, so the locations behind '
                 f'them, which mask_head.encoder.type={type(encoder).__name__} '
                 'reads, are unknown; use an encoder that reads boxes, such as '
                 'BoxGrid, or a head that inherits predict_by_feat from '
@@ -118,24 +116,15 @@ class SPRNet(SingleStageInstanceSegmentor):
             value = getattr(value, name, None)
         return value
 
-    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the feature maps that the heads read.
-
-        Returns:
-            (N, C, H_l, W_l) of each level; then the backbone's first map, if
-            the mask head's encoder reads it.
-        """
+    def extract_feat(self, batch_inputs: Tensor) -> Features:
+        """Return the feature maps that the heads read, of (N, 3, H, W)."""
         maps = self.backbone(batch_inputs)
         if not self.mask_head.encoder.fine_channels:
-            return tuple(self.neck(maps))
+            return Features(tuple(self.neck(maps)))
         # RTMDet's neck does not read the first map.
         channels = getattr(self.neck, 'in_channels', None)
         read = len(channels) if isinstance(channels, list) else len(maps)
-        return (*self.neck(maps[-read:]), maps[0])
-
-    def levels(self, feats: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the pyramid among the maps of :meth:`extract_feat`."""
-        return feats[: self.mask_head.anchor_generator.num_levels]
+        return Features(tuple(self.neck(maps[-read:])), fine=maps[0])
 
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: SampleList
@@ -146,11 +135,11 @@ class SPRNet(SingleStageInstanceSegmentor):
             batch_inputs: (N, 3, H, W) normalised images.
             batch_data_samples: With ``gt_instances``.
         """
-        feats = self.extract_feat(batch_inputs)
+        features = self.extract_feat(batch_inputs)
         losses = self.bbox_head.loss(
-            self.levels(feats), [boxes_only(s) for s in batch_data_samples]
+            features.levels, [boxes_only(s) for s in batch_data_samples]
         )
-        losses.update(self.mask_head.loss(feats, batch_data_samples))
+        losses.update(self.mask_head.loss(features, batch_data_samples))
         return losses
 
     def predict(
@@ -171,66 +160,66 @@ class SPRNet(SingleStageInstanceSegmentor):
             (P,), ``labels`` (P,), ``masks``, by default (P, H, W) bool, and
             the fields of :meth:`detect`.
         """
-        feats = self.extract_feat(batch_inputs)
-        results = self.detect(feats, batch_data_samples, rescale)
+        features = self.extract_feat(batch_inputs)
+        results = self.detect(features, batch_data_samples, rescale)
         results = self.mask_head.predict(
-            feats, batch_data_samples, results, rescale
+            features, batch_data_samples, results, rescale
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
 
     def detect(
         self,
-        feats: Sequence[Tensor],
+        features: Features,
         batch_data_samples: SampleList,
         rescale: bool,
     ) -> InstanceList:
         """Detect objects without their masks.
 
         Args:
-            feats: The maps of :meth:`extract_feat`.
+            features: Those of the batch.
             batch_data_samples, rescale: As for :meth:`predict`.
 
         Returns:
-            For each image ``bboxes``, ``scores`` and ``labels``, as the stock
-            detector predicts them, bit for bit; and, if the mask head's
-            encoder reads it, the pixel of the pyramid behind each, ``pixels``
-            (P,).
+            For each picture ``bboxes``, ``scores`` and ``labels``, as the
+            stock detector predicts them, bit for bit; and, if the mask head's
+            encoder reads it, the location behind each, ``locations`` (P,).
         """
-        reads_pixels = self.mask_head.encoder.reads_pixels
-        find = predict_boxes_and_pixels if reads_pixels else predict_boxes
+        reads_locations = self.mask_head.encoder.reads_locations
+        find = (
+            predict_boxes_and_locations if reads_locations else predict_boxes
+        )
         metas = [sample.metainfo for sample in batch_data_samples]
-        return find(self.bbox_head, self.levels(feats), metas, rescale)
+        return find(self.bbox_head, features.levels, metas, rescale)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
     ) -> tuple:
         """Return raw outputs, for tools that measure or trace the network.
 
-        Boxes are not decoded. An encoder that reads boxes reads the first
-        anchor of each pixel.
+        Boxes are not decoded. An encoder that reads boxes reads the whole
+        picture.
 
         Returns:
             The box head's outputs, and mask logits (N * P, S, S) for the P =
-            ``max_per_img`` pixels of highest class score of each image.
+            ``max_per_img`` locations of highest class score of each picture.
         """
-        feats = self.extract_feat(batch_inputs)
-        outs = self.bbox_head(self.levels(feats))
+        features = self.extract_feat(batch_inputs)
+        outs = self.bbox_head(features.levels)
         scores = torch.cat([s.flatten(2) for s in outs[0]], dim=2)
         count = min(self.test_cfg.get('max_per_img', 100), scores.shape[2])
         best, channels = scores.max(dim=1)
-        pixels = best.topk(count, dim=1).indices
-        labels = channels.gather(1, pixels) % self.bbox_head.cls_out_channels
-        batch_indices = torch.arange(len(feats[0]), device=pixels.device)
-        meta = dict(pad_shape=batch_inputs.shape[2:])
-        boxes = self.mask_head.anchors(feats, meta)[:, 0]
-        logits = self.mask_head(
-            feats,
-            batch_indices.repeat_interleave(count),
-            pixels.flatten(),
-            boxes[pixels.flatten()],
-            labels.flatten(),
+        location = best.topk(count, dim=1).indices
+        label = channels.gather(1, location) % self.bbox_head.cls_out_channels
+        pictures = torch.arange(len(location), device=location.device)
+        height, width = batch_inputs.shape[2:]
+        box = batch_inputs.new_tensor([0, 0, width, height])
+        instances = Instances(
+            pictures.repeat_interleave(count),
+            box.expand(location.numel(), 4),
+            label.flatten(),
+            location.flatten(),
         )
-        return (*outs, logits)
+        return (*outs, self.mask_head(features, instances))
 
 
 @MODELS.register_module()
@@ -267,5 +256,5 @@ class FrozenSPRNet(SPRNet):
     ) -> dict:
         """Return ``loss_mask`` alone; arguments as for SPRNet."""
         with torch.no_grad():
-            feats = self.extract_feat(batch_inputs)
-        return self.mask_head.loss(feats, batch_data_samples)
+            features = self.extract_feat(batch_inputs)
+        return self.mask_head.loss(features, batch_data_samples)

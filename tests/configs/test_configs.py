@@ -29,7 +29,7 @@ MASK_OPTIONS = {
     ),
     'no-shortcut': lambda h: h.decoder.type == 'SinglePixelDecoder',
     'overlap-50': lambda h: h.sampler.get('threshold') == 0.5,
-    'plus-every-object': lambda h: h.sampler.type == 'EveryObjectPixelSampler',
+    'plus-every-object': lambda h: h.sampler.type == 'EveryObjectLocationSampler',
     'plus-box': lambda h: (
         h.encoder.type == 'BoxGrid' and h.sampler.type == 'JitteredBoxSampler'
     ),
@@ -206,7 +206,7 @@ def test_contents_agree_with_the_name(config):
         if words[1] not in ('r18', 'r34', 'efficientnet-lite0'):
             assert model.mask_head.decoder.channels == 256
         if 'plus-box' not in words:
-            assert model.mask_head.sampler.max_pixels == 300
+            assert model.mask_head.sampler.max_locations == 300
 
 
 @every_config
@@ -337,14 +337,14 @@ def test_variants_are_options():
         {
             'model.neck': dict(gate='tanh', gate_init='open', share_gate=True),
             'model.mask_head.sampler': dict(
-                type='EveryObjectPixelSampler', threshold=0.5, max_pixels=7
+                type='EveryObjectLocationSampler', threshold=0.5, max_locations=7
             ),
             'model.test_cfg.mask_thr_binary': 0.4,
         }
     )
     model = MODELS.build(cfg.model)
     assert len(model.neck.gates) == 1
-    assert model.mask_head.sampler.max_pixels == 7
+    assert model.mask_head.sampler.max_locations == 7
     assert model.mask_head.mask_threshold == 0.4
 
 

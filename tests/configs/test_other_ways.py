@@ -28,7 +28,7 @@ from projects.sprnet import (
     CocoAPARMetric,
     FiniteLossHook,
     MultiScaleFusion,
-    OverlapPixelSampler,
+    OverlapLocationSampler,
     ShortcutPixelDecoder,
     SPRHead,
     SPRNet,
@@ -42,7 +42,7 @@ model.update(
     type=SPRNet,
     mask_head=dict(
         type=SPRHead,
-        sampler=dict(type=OverlapPixelSampler, threshold=0.7, max_pixels=300),
+        sampler=dict(type=OverlapLocationSampler, threshold=0.7, max_locations=300),
         encoder=dict(
             type=MultiScaleFusion,
             channels=(32, 16, 16, 16),

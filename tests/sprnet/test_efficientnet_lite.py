@@ -16,7 +16,7 @@ from projects.sprnet.efficientnet_lite import (
     EfficientNetLite0,
     SamePaddingConv2d,
 )
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 CHECKPOINT = f'package://{PACKAGE}'
 PRETRAINED = dict(type='Pretrained', checkpoint=CHECKPOINT)

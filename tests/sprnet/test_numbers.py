@@ -21,7 +21,7 @@ from torch import nn
 
 from projects.sprnet.pasting import paste_masks
 from projects.sprnet.pixels import best_overlaps, best_pixels, positive_pixels
-from projects.sprnet.samplers import EveryObjectPixelSampler
+from projects.sprnet.samplers import EveryObjectLocationSampler
 
 SIZE = (96, 128)
 META = dict(pad_shape=SIZE)
@@ -283,7 +283,7 @@ def test_bad_objects_have_no_pixels_and_take_none():
     centres = torch.cartesian_prod(centres, centres)
     anchors = torch.cat([centres - 16, centres + 16], dim=1)[:, None]
     good = torch.tensor([[24.0, 24, 56, 56], [90, 90, 96, 97]])
-    sampler = EveryObjectPixelSampler(threshold=0.5)
+    sampler = EveryObjectLocationSampler(threshold=0.5)
     pixels, instances, _ = sampler(anchors, good)
     assert set(instances.tolist()) == {0, 1}
     among = sampler(anchors, torch.cat([BAD_BOXES, good]))

@@ -21,7 +21,7 @@ REQUIRED = dict(
     SinglePixelDecoder=dict(num_classes=3),
     ShortcutPixelDecoder=dict(num_classes=3),
 )
-SAMPLERS = ('OverlapPixelSampler', 'EveryObjectPixelSampler')
+SAMPLERS = ('OverlapLocationSampler', 'EveryObjectLocationSampler')
 SAMPLERS = (*SAMPLERS, 'JitteredBoxSampler')
 
 
@@ -35,8 +35,8 @@ WRONG = [
     ('PooledGFPN', 'gate', ['softmax']),
     ('GFPN', 'gate_init', ['closed', True]),
     ('GFPN', 'share_gate', ['no', 1]),
-    ('OverlapPixelSampler', 'threshold', [-0.1, 1, 1.5, '0.7']),
-    ('OverlapPixelSampler', 'max_pixels', [0, 2.5, '300']),
+    ('OverlapLocationSampler', 'threshold', [-0.1, 1, 1.5, '0.7']),
+    ('OverlapLocationSampler', 'max_pixels', [0, 2.5, '300']),
     ('JitteredBoxSampler', 'copies', [0]),
     ('JitteredBoxSampler', 'max_boxes', [1.5]),
     ('JitteredBoxSampler', 'std', [0.25, -0.1, '0.1']),

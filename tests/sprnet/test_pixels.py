@@ -9,8 +9,8 @@ from projects.sprnet.pixels import (
     positive_pixels,
 )
 from projects.sprnet.samplers import (
-    EveryObjectPixelSampler,
-    OverlapPixelSampler,
+    EveryObjectLocationSampler,
+    OverlapLocationSampler,
 )
 
 SIZES = [(16, 12), (8, 6), (4, 3), (2, 2)]
@@ -75,7 +75,7 @@ def test_no_more_than_max_pixels_chosen_at_random():
     positives = dict(
         zip(*(t.tolist() for t in positive_pixels(anchors, boxes, 0.5)))
     )
-    sampler = OverlapPixelSampler(threshold=0.5, max_pixels=10)
+    sampler = OverlapLocationSampler(threshold=0.5, max_pixels=10)
     assert len(positives) > 20
     choices = set()
     for _ in range(5):
@@ -93,9 +93,9 @@ def test_every_object_keeps_its_best_pixel():
     boxes = torch.tensor(
         [[24.0, 24, 56, 56], [70, 70, 75, 74], [5, 90, 9, 99]]
     )
-    above = OverlapPixelSampler()(anchors, boxes)
+    above = OverlapLocationSampler()(anchors, boxes)
     assert set(above.instances.tolist()) == {0}
-    pixels, instances, _ = EveryObjectPixelSampler()(anchors, boxes)
+    pixels, instances, _ = EveryObjectLocationSampler()(anchors, boxes)
     assert pixels[:-2].tolist() == above.pixels.tolist()
     assert instances.tolist() == above.instances.tolist() + [1, 2]
     for pixel, instance in zip(pixels[-2:].tolist(), (1, 2)):
@@ -107,5 +107,5 @@ def test_every_object_keeps_its_best_pixel():
 
 
 def test_every_object_sampler_without_objects():
-    samples = EveryObjectPixelSampler()(anchors_per_pixel(), torch.zeros(0, 4))
+    samples = EveryObjectLocationSampler()(anchors_per_pixel(), torch.zeros(0, 4))
     assert [len(field) for field in samples] == [0, 0, 0]

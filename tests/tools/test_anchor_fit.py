@@ -96,7 +96,7 @@ def test_rules_of_configs():
     box, mask = rules('sprnet_r18_gfpn_shapes.py')
     assert (box.iou, mask.iou) == (0.5, 0.7)
     assert mask.effect == 'they train no mask'
-    sampler = dict(type='EveryObjectPixelSampler', threshold=0.6)
+    sampler = dict(type='EveryObjectLocationSampler', threshold=0.6)
     _, mask = rules(
         'sprnet_r18_gfpn_shapes.py', **{'model.mask_head.sampler': sampler}
     )

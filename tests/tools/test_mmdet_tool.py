@@ -30,7 +30,7 @@ from support.commands import (
 )
 from support.helpers import ROOT, SHAPES_CONFIG
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 SEED = 'randomness.seed=1'
 

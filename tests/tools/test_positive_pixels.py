@@ -64,7 +64,7 @@ def test_positive_pixels_are_those_that_train():
 
 
 def test_an_objects_only_pixel_is_shown_as_its_own():
-    head, image, anchors = head_and_sample(type='EveryObjectPixelSampler')
+    head, image, anchors = head_and_sample(type='EveryObjectLocationSampler')
     positives, _ = positive_pixels.positives_and_negatives(head, image)
     assert positives.objects[-1] == 2
     (pixel,), _ = pixels.best_pixels(anchors, image.gt_instances.bboxes[2:])

@@ -18,7 +18,7 @@ from support.in_process import (
     val_images,
 )
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 CONCATENATED = """
 inner = dict(_base_.val_dataloader.dataset)

@@ -172,7 +172,7 @@ def one_sentence(tool: str | None = None) -> Iterator[None]:
         sys.exit(f'{tool}: {error}')
     except ValueError as error:
         # Here, because it loads MMDetection, which some commands do without
-        from projects.sprnet.runtime.errors import InputError
+        from projects.sprnet.errors import InputError
 
         if not isinstance(error, InputError):
             raise

@@ -15,7 +15,7 @@ from torch import nn
 # Importing this package also makes torch load checkpoints weights-only.
 from projects.sprnet import SPRHead
 from projects.sprnet.runtime.checkpoint_match import check_match
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .unused_options import refuse_unused
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from . import ROOT
 from .cli import existing

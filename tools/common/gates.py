@@ -13,7 +13,7 @@ from mmdet.apis import inference_detector
 from torch import nn
 
 from projects.sprnet.gfpn import Gate
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 
 class Merge(NamedTuple):

@@ -12,7 +12,7 @@ from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 
 def select(

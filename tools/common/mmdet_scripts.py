@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 # Importing this package also registers it, for scripts that load no config.
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .cli import CFG_OPTIONS, OptionAction, one_sentence
 from .configs import ensure_test_set, moved_data, picture_options

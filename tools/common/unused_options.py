@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .cli import CFG_OPTIONS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .pictures import Picture
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import pillow_limit
 
 from .pictures import (

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .pictures import (
     Object,

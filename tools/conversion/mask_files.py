@@ -4,7 +4,7 @@ ID/images/ID.png and ID/masks/*.png."""
 from functools import partial
 from pathlib import Path
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .label_images import load
 from .pictures import (

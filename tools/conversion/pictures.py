@@ -10,7 +10,7 @@ from dataset_check.objects import check_mask
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from pycocotools import mask as coco_mask
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 PARTS = dict(
     train='train',

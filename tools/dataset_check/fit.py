@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmdet.registry import TASK_UTILS
 
-from projects.sprnet import EveryObjectPixelSampler, OverlapPixelSampler
+from projects.sprnet import EveryObjectLocationSampler, OverlapLocationSampler
 
 from .split import Record
 
@@ -77,10 +77,10 @@ def rules_of(model: dict) -> list[Rule]:
         rules.append(Rule(assigner['pos_iou_thr'], effect))
     sampler = (model.get('mask_head') or {}).get('sampler') or {}
     kind = TASK_UTILS.get(type_name(sampler)) if sampler else None
-    if kind in (OverlapPixelSampler, EveryObjectPixelSampler):
+    if kind in (OverlapLocationSampler, EveryObjectLocationSampler):
         effect = (
             'they train no mask'
-            if kind is OverlapPixelSampler
+            if kind is OverlapLocationSampler
             else 'one pixel each trains their masks'
         )
         rules.append(Rule(sampler.get('threshold', 0.7), effect))

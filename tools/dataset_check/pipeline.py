@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from projects.sprnet.mask_targets import check_masks
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 SAMPLES = 8  # of the training set
 # Of a box and the box around its mask. A rotation lowers it to 0.5.

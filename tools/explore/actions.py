@@ -18,8 +18,8 @@ from mmdet.visualization import get_palette
 from mmengine.dataset import BaseDataset, Compose
 from torch import nn
 
-from projects.sprnet import BoxGrid, OverlapPixelSampler
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet import BoxGrid, OverlapLocationSampler
+from projects.sprnet.errors import InputError
 
 from .drawing import (
     draw_anchors,
@@ -263,10 +263,10 @@ class Actions:
             'In a mask, blue is probability 0 and yellow is probability 1. '
             'Grey is outside of the image.'
         ]
-        if isinstance(sampler, OverlapPixelSampler):
+        if isinstance(sampler, OverlapLocationSampler):
             notes.append(
                 f'Positive in training: {sampler}; at most '
-                f'{sampler.max_pixels} pixels of an image train, chosen at '
+                f'{sampler.max_locations} locations of an image train, chosen at '
                 'random.'
             )
         if self.reads_boxes:

@@ -7,7 +7,7 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import open_image
 
 MAX_PIXELS = 50_000_000  # of an image; 150 MB when decoded

@@ -19,7 +19,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from projects.sprnet import OverlapPixelSampler
+from projects.sprnet import OverlapLocationSampler
 from projects.sprnet.detections import (
     can_be_watched,
     candidates,
@@ -27,7 +27,7 @@ from projects.sprnet.detections import (
 )
 from projects.sprnet.pixels import assign_pixels
 from projects.sprnet.pyramid import Sizes, pyramid_sizes
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 DISPLAY_SIDES = 800, 1280  # limits of a displayed image's long side, in pixels
 MIN_LOGIT = -80.0  # its sigmoid is still above 0 in float32
@@ -187,7 +187,7 @@ def add_truth(view: View, info: dict, sampler: object) -> View:
         sampler: the mask head's sampler.
     """
     truth = ground_truth(info, view.meta['ori_shape'])
-    if not isinstance(sampler, OverlapPixelSampler):
+    if not isinstance(sampler, OverlapLocationSampler):
         return view._replace(truth=truth)
     boxes = HorizontalBoxes(truth.bboxes)
     boxes.rescale_(view.meta['scale_factor'])

@@ -12,7 +12,7 @@ from mmdet.models.dense_heads import RetinaHead, RTMDetHead
 from torch import Tensor, nn
 
 from projects.sprnet import SPRHead, SPRNet
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .nms import suppress
 

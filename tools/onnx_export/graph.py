@@ -13,7 +13,7 @@ from mmdet.visualization.palette import get_palette
 from mmengine.config import Config
 from torch import nn
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .detector import TraceableSPRNet, check_exportable
 from .nms import TRANSLATIONS

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from common.anchor_fit import Objects, objects_of
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 SPLITS = ('train', 'val')
 FIELDS = dict(

@@ -81,7 +81,7 @@ AT_BOXES = """\
 """
 EVERY_OBJECT = """\
     # Objects without such an anchor train masks, too.
-    mask_head=dict(sampler=dict(type='EveryObjectPixelSampler')),
+    mask_head=dict(sampler=dict(type='EveryObjectLocationSampler')),
 """
 
 

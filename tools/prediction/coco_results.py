@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 
 class CocoResults:

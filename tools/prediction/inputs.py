@@ -14,7 +14,7 @@ import numpy as np
 from mmcv import VideoReader
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.loading import picture_path
 
 from .inferencer import FileInferencer

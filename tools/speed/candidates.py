@@ -15,7 +15,7 @@ import torch
 from mmdet.models.dense_heads import SOLOV2Head
 from torch import Tensor, nn
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 # MMDetection's functions that compare scores with `score_thr`: the position
 # of the scores among the arguments, and whether their last column is the

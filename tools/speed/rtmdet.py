@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from mmengine.config import Config
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .clock import in_turns
 from .latency import image_seconds

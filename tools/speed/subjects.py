@@ -17,7 +17,7 @@ from mmengine.dataset import Compose
 from mmengine.hub import get_config
 from torch import nn
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 from .candidates import choose_threshold, test_settings
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mmengine.fileio import load
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 ROW_KEYS = {'labels', 'paper', 'gain_over'}  # every other key names data
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 TIME_STAMP = re.compile(r'\d{8}_\d{6}')
 

@@ -8,7 +8,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from .errors import InputError
+from ..errors import InputError
 
 SHOWN = 3  # names of weights in a message
 

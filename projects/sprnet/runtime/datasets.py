@@ -8,7 +8,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from PIL import Image
 
-from .errors import InputError
+from ..errors import InputError
 from .image_guard import is_inside, pillow_limit, refuse_huge
 
 # Loads as a mask of no pixel and an area of 0, as bitmap and as polygon

@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
-from .errors import InputError
+from ..errors import InputError
 
 
 @HOOKS.register_module()

@@ -19,7 +19,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from .errors import InputError
+from ..errors import InputError
 
 Curves = dict[tuple[int, int], np.ndarray]  # (3, 4): all norms from P3 in C4
 PREFIX = 'train/gradient/'

@@ -11,8 +11,8 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
+from ..errors import InputError
 from ..options import check_list
-from .errors import InputError
 
 SIZES = dict(s=1, m=2, l=3)  # index in COCOeval's areaRng
 

@@ -6,7 +6,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 # The axes of (n, H, W) masks that mmdet's flips mirror
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))

@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import InputError
 from .drawing import (
     draw_boxes,
     draw_masks,
@@ -28,7 +29,6 @@ from .drawing import (
     mask_boxes,
     text_size,
 )
-from .errors import InputError
 from .loading import as_picture, load_image, picture_path
 
 LABELS = ('auto', 'always', 'never')

@@ -22,7 +22,7 @@ from projects.sprnet.runtime.drawing import (
     outline_width,
     text_size,
 )
-from projects.sprnet.runtime.errors import InputError
+from projects.sprnet.errors import InputError
 
 
 def detections(path):
