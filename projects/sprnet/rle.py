@@ -1,16 +1,13 @@
 """COCO run lengths of masks: the ``mask_output`` RLEMasks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from mmdet.registry import TASK_UTILS
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from .pasting import Windows, mask_windows
-
-COPIED_AT_ONCE = 2**24  # pixels, bounds the memory of windows
+from .pasting import mask_windows
 
 
 def _runs(inside: np.ndarray, top: int, left: int, height: int) -> np.ndarray:
@@ -38,28 +35,6 @@ def _encode(runs: list[np.ndarray], height: int, width: int) -> dict:
     return coco_mask.frPyObjects(
         dict(size=[height, width], counts=counts), height, width
     )
-
-
-def _batches(windows: Iterable[Windows]) -> Iterator[list[Windows]]:
-    """Collect windows until they have ``COPIED_AT_ONCE`` pixels."""
-    batch: list[Windows] = []
-    pixels = 0
-    for one in windows:
-        batch.append(one)
-        pixels += one.inside.numel()
-        if pixels >= COPIED_AT_ONCE:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
-
-
-def _copied(batch: list[Windows]) -> Iterator[np.ndarray]:
-    """Yield each (n, h, w) of some windows; a GPU waits once for all."""
-    flat = torch.cat([windows.inside.flatten() for windows in batch]).cpu()
-    for windows in batch:
-        part, flat = flat.tensor_split([windows.inside.numel()])
-        yield part.view(windows.inside.shape).numpy()
 
 
 @TASK_UTILS.register_module()
@@ -103,11 +78,9 @@ def rle_masks(
 ) -> list[dict]:
     """Encode the masks of one picture, see :func:`.pasting.mask_windows`."""
     runs: list[list[np.ndarray]] = [[] for _ in range(len(boxes))]
-    windows_of = mask_windows(probabilities, boxes, size, threshold)
-    for batch in _batches(windows_of):
-        for windows, inside in zip(batch, _copied(batch)):
-            for index, top, left, mask in zip(
-                windows.masks, windows.tops, windows.lefts, inside
-            ):
-                runs[index].append(_runs(mask, top, left, size[0]))
+    # A GPU hands over some kilobytes of cells, instead of images.
+    for index, top, left, inside in mask_windows(
+        probabilities.cpu(), boxes.cpu(), size, threshold
+    ):
+        runs[index].append(_runs(inside.numpy(), top, left, size[0]))
     return [_encode(mask_runs, *size) for mask_runs in runs]
