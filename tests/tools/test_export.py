@@ -35,8 +35,7 @@ from support.in_process import (
     val_images,
 )
 
-from projects.sprnet import SPRHead
-from projects.sprnet.pasting import paste_masks
+from projects.sprnet import DenseMasks, SPRHead
 
 for package in ('onnx', 'onnxscript', 'onnxruntime'):
     pytest.importorskip(package)
@@ -83,7 +82,6 @@ CONFIG_OPTIONS = {
     },
     BOX_CONFIG: {
         'mask_head.encoder.out_channels': 24,
-        'mask_head.encoder.finest_scale': 20,
         'mask_head.encoder.strides': (4, 8),
         'mask_head.frame': 1.2,
     },
@@ -109,14 +107,16 @@ def spread_rtmdet(model):
     head = model.bbox_head
     for layer in head.rtm_cls:
         layer.bias.zero_()
-    scores, _ = head(model.extract_feat(torch.randn(1, 3, 96, 128)))
+    scores, _ = head(model.extract_feat(torch.randn(1, 3, 96, 128)).levels)
     for level, cls, reg in zip(scores, head.rtm_cls, head.rtm_reg):
         cls.weight.mul_(1.5 / level.std())
         reg.weight.mul_(0.2 / level.std())
         torch.nn.init.constant_(cls.bias, -3)
 
 
-@pytest.fixture(scope='module', params=CONFIG_OPTIONS, ids=['pixels', 'boxes'])
+@pytest.fixture(
+    scope='module', params=CONFIG_OPTIONS, ids=['locations', 'boxes']
+)
 def config(request):
     return request.param
 
@@ -185,14 +185,17 @@ def assert_same(detector, outputs, expected, image_shapes, min_iou=0.99):
     assert sorted(image_index) == image_index.tolist()
     for n, (instances, shape) in enumerate(zip(expected, image_shapes)):
         of_image = image_index == n
-        masks = paste_masks(
-            torch.tensor(maps[of_image]),
-            detector.mask_head.frames(torch.tensor(boxes[of_image])),
-            *shape.tolist(),
-            0.5,
-        ).numpy()
+        frames = detector.mask_head.frames(torch.tensor(boxes[of_image]))
+        (masks,) = DenseMasks()(
+            torch.tensor(maps[of_image]), [frames], [shape.tolist()], 0.5
+        )
         result = difference(
-            (boxes[of_image], scores[of_image], labels[of_image], masks),
+            (
+                boxes[of_image],
+                scores[of_image],
+                labels[of_image],
+                masks.numpy(),
+            ),
             instances,
         )
         assert (result.detections, result.alone) == (len(instances), 0)

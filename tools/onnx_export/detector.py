@@ -1,7 +1,7 @@
 """An SPRNet as a module that torch.export can trace.
 
-Shapes: N images, A anchors per pixel, K classes, M candidates per image,
-D detections of all images together, S cells along a side of a mask.
+Shapes: N images, A anchors of a location, K classes, M candidates of an image,
+P detections of all images together, S cells along a side of a mask.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from projects.sprnet import SPRHead, SPRNet
 from projects.sprnet.errors import InputError
+from projects.sprnet.structures import Instances
 
 from .nms import suppress
 
@@ -73,7 +74,7 @@ class Candidates(NamedTuple):
     boxes: Tensor  # (N, M, 4) as (x1, y1, x2, y2), in pixels of the input
     scores: Tensor  # (N, M)
     labels: Tensor  # (N, M)
-    pixels: Tensor  # (N, M) pyramid indices
+    locations: Tensor  # (N, M) of the pyramid
 
 
 def candidates(
@@ -105,15 +106,15 @@ def candidates(
         count = torch.sym_min(head.test_cfg.nms_pre, logits.shape[1])
         logits, indices = logits.topk(count)
         channels = indices // length
-        pixels = indices - channels * length
+        places = indices - channels * length
         labels = channels % classes
-        prior = pixels * head.num_base_priors + channels // classes
+        prior = places * head.num_base_priors + channels // classes
         # (N, A * 4, H, W) -> (N, H * W * A, 4), the order of anchors
         deltas = deltas.permute(0, 2, 3, 1).unflatten(3, (-1, 4)).flatten(1, 3)
         deltas = deltas.gather(1, prior[..., None].expand(-1, -1, 4))
-        levels.append((priors[prior], deltas, logits, labels, start + pixels))
+        levels.append((priors[prior], deltas, logits, labels, start + places))
         start = start + length
-    priors, deltas, logits, labels, pixels = (
+    priors, deltas, logits, labels, locations = (
         torch.cat(parts, dim=1) for parts in zip(*levels)
     )
     coder = head.bbox_coder
@@ -124,7 +125,7 @@ def candidates(
         # (N, 1, 4): width, height, width, height of each image.
         limits = image_shapes.flip(1).repeat(1, 2)[:, None].to(boxes)
         boxes = boxes.clamp(min=0).minimum(limits)
-    return Candidates(boxes, logits.sigmoid(), labels, pixels)
+    return Candidates(boxes, logits.sigmoid(), labels, locations)
 
 
 class TraceableSPRNet(nn.Module):
@@ -150,15 +151,15 @@ class TraceableSPRNet(nn.Module):
             image_shapes: (N, 2) int64, heights and widths without padding.
 
         Returns:
-            image_index (D,), the image of each detection, in 0..N - 1; boxes
-            (D, 4) as (x1, y1, x2, y2) in pixels of the input; scores (D,);
-            labels (D,); masks (D, S, S), probabilities.
+            image_index (P,), the image of each detection, in 0..N - 1; boxes
+            (P, 4) as (x1, y1, x2, y2) in pixels of the input; scores (P,);
+            labels (P,); masks (P, S, S), probabilities.
         """
         head, mask_head = self.detector.bbox_head, self.detector.mask_head
         cfg = head.test_cfg
-        feats = self.detector.extract_feat(images)
-        levels = self.detector.levels(feats)
-        all_candidates = candidates(head, *head(levels), image_shapes)
+        features = self.detector.extract_feat(images)
+        outs = head(features.levels)
+        all_candidates = candidates(head, *outs, image_shapes)
         boxes, scores = all_candidates.boxes, all_candidates.scores
         if cfg.get('min_bbox_size', -1) == 0:
             has_area = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
@@ -172,15 +173,21 @@ class TraceableSPRNet(nn.Module):
             cfg.score_thr,
             cfg.max_per_img,
         ).unbind(1)
-        boxes, scores, labels, pixels = (
+        boxes, scores, labels, locations = (
             field[image_index, indices] for field in all_candidates
         )
-        frames = mask_head.frames(boxes)
-        # One dummy detection: ONNX's group norm fails on an empty input.
-        padded = [
-            torch.cat([field, field.new_zeros(1, *field.shape[1:])])
-            for field in (image_index, pixels, frames)
-        ]
-        codes = mask_head.encoder(feats, *padded)[:-1]
-        logits = mask_head.decoder.one_each(codes, labels)
+        instances = Instances(
+            image_index, mask_head.frames(boxes), labels, locations
+        )
+        logits = mask_head(features, with_dummy(instances))[:-1]
         return image_index, boxes, scores, labels, logits.sigmoid()
+
+
+def with_dummy(instances: Instances) -> Instances:
+    """Add an instance of zeros; ONNX's group norm fails on an empty input."""
+    return Instances(
+        *(
+            torch.cat([field, field.new_zeros(1, *field.shape[1:])])
+            for field in instances[:4]
+        )
+    )

@@ -25,7 +25,7 @@ def suppress(
         max_per_image: number of boxes that an image keeps at most.
 
     Returns:
-        (D, 2) image, in 0..N - 1, and box, in 0..M - 1, of all D kept boxes,
+        (P, 2) image, in 0..N - 1, and box, in 0..M - 1, of all P kept boxes,
         image by image and best first.
     """
     kept = []
