@@ -38,10 +38,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from projects.sprnet import SPRHead
-from projects.sprnet.mask_targets import mask_targets
-from projects.sprnet.pasting import paste_masks
+from projects.sprnet import DenseMasks, SPRHead
 from projects.sprnet.errors import InputError
+from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.runtime.evaluation_file import check_file
 
 BOX_IOU = 0.5
@@ -112,28 +111,33 @@ def shapes_and_frames(
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batch: dict) -> tuple[SampleList, list[Tensor]]:
+def predict(
+    model: nn.Module, batch: dict
+) -> tuple[SampleList, tuple[Tensor, ...]]:
     """Detect the objects of a batch from a data loader.
 
     Returns:
         The images' samples, with detections at the original size in
         ``pred_instances``, and for each image the shapes (n, S, S) of its
-        detections, as the mask head's ``predict_maps`` gives them.
+        detections, as the mask head's ``probabilities`` gives them.
     """
     data = model.data_preprocessor(batch, False)
     samples = data['data_samples']
-    feats = model.extract_feat(data['inputs'])
-    results = model.detect(feats, samples, rescale=True)
+    features = model.extract_feat(data['inputs'])
+    results = model.detect(features, samples, rescale=True)
     for sample, detected in zip(samples, results):
         sample.pred_instances = detected
-    return samples, model.mask_head.predict_maps(feats, samples, results, True)
+    shapes = model.mask_head.probabilities(
+        features, samples, results, rescale=True
+    )
+    return samples, shapes.split([*map(len, results)])
 
 
 def evaluate(
     model: nn.Module, loader: DataLoader, metrics: dict[str, BaseMetric]
 ) -> None:
     """Predict on all images; give each way's metric its masks."""
-    mask_head = model.mask_head
+    mask_head, paste = model.mask_head, DenseMasks()
     for batch in loader:
         for sample, shapes in zip(*predict(model, batch)):
             detected = sample.pred_instances
@@ -142,8 +146,8 @@ def evaluate(
             )
             size = sample.ori_shape[:2]
             for way, (filling, frames) in combined.items():
-                detected.masks = paste_masks(
-                    filling, frames, *size, mask_head.mask_threshold
+                (detected.masks,) = paste(
+                    filling, [frames], [size], mask_head.mask_threshold
                 )
                 metrics[way].process({}, [sample.to_dict()])
 

@@ -1,15 +1,18 @@
-"""Figure 6: the pixels that train the mask branch, with their anchors.
+"""Figure 6: the locations that train the mask branch, with their anchors.
 
     python tools/positive_pixels.py CONFIG
 
 draws training images, as the pipeline gives them to the model, to
 OUT_DIR/IMAGE_ID.png. No checkpoint is needed.
 
-    green boxes  objects, dashed if no pixel learns the object
-    red dots     positive pixels
-    red boxes    for each object the positive pixels' anchor of highest IoU
-    blue dots    some negative pixels, whose IoU with every object is below 0.4
-    blue boxes   the best anchor of each of these negative pixels
+    green boxes  objects, dashed if no location learns the object
+    red dots     positive locations
+    red boxes    for each object its positive locations' anchor of highest IoU
+    blue dots    some negative locations, whose IoU with every object is below
+                 0.4
+    blue boxes   the best anchor of each of these negative locations
+
+The paper says pixels of the pyramid for its locations.
 """
 
 import argparse
@@ -41,9 +44,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import set_random_seed
 
 from projects.sprnet import OverlapLocationSampler, SPRHead
-from projects.sprnet.pixels import assign_pixels
-from projects.sprnet.pyramid import locate
 from projects.sprnet.errors import InputError
+from projects.sprnet.locations import assign_locations
+from projects.sprnet.pyramid import locate
+from projects.sprnet.structures import Features
 
 MARKERS = 'os^D*Pv'  # of the levels, finest first
 NEGATIVE = 0.4  # IoU below which an anchor is negative, section 3.3
@@ -59,53 +63,51 @@ def parse_args() -> argparse.Namespace:
         '--negatives',
         type=at_least_one,
         default=5,
-        help='how many negative pixels to draw (5)',
+        help='how many negative locations to draw (5)',
     )
     add_cfg_options(parser)
     return parser.parse_args()
 
 
-class Pixels(NamedTuple):
-    """P pixels of an image's pyramid, see projects/sprnet/pyramid.py."""
+class Locations(NamedTuple):
+    """P locations of an image's pyramid, see projects/sprnet/structures.py."""
 
-    indices: np.ndarray  # (P,) of the pyramid's pixels
+    indices: np.ndarray  # (P,) of the pyramid's locations
     levels: np.ndarray  # (P,) index of the level
     anchors: np.ndarray  # (P, 4) the anchor that overlaps an object most
     overlaps: np.ndarray  # (P,) IoU of that anchor and that object
     objects: np.ndarray  # (P,) index of the object
 
-    def at(self, chosen: np.ndarray) -> 'Pixels':
-        """Select pixels by index or mask."""
-        return Pixels(*(field[chosen] for field in self))
+    def at(self, chosen: np.ndarray) -> 'Locations':
+        """Select locations by index or mask."""
+        return Locations(*(field[chosen] for field in self))
 
 
 def positives_and_negatives(
     head: SPRHead, sample: DetDataSample
-) -> tuple[Pixels, Pixels]:
-    """Split an image's pixels into those that train and those that do not.
+) -> tuple[Locations, Locations]:
+    """Split an image's locations into those that train and the others.
 
     Args:
-        head: Its sampler chooses the positive pixels.
+        head: Its sampler chooses the positive locations.
         sample: A preprocessed image's, with ``gt_instances``.
 
     Returns:
-        Positive pixels, and negative ones without those of the padding.
+        Positive locations, and negative ones without those of the padding.
     """
     height, width = sample.batch_input_shape
-    sizes = [
-        (-(-height // y), -(-width // x))
-        for x, y in head.anchor_generator.strides
-    ]
-    feats = [torch.empty(1, 0, *size) for size in sizes]
-    anchors = head.anchors(feats, sample.metainfo)
+    sizes = [(-(-height // y), -(-width // x)) for x, y in head.strides]
+    levels = tuple(torch.empty(1, 0, *size) for size in sizes)
+    anchors = head.anchors(Features(levels), sample.metainfo)
     boxes = sample.gt_instances.bboxes
-    chosen, objects, _ = head.sampler(anchors, boxes)
+    samples = head.sampler(boxes, anchors)
+    chosen = samples.locations
 
-    overlaps, best, nearest = assign_pixels(anchors, boxes)
-    nearest[chosen] = objects
+    overlaps, best, nearest = assign_locations(anchors, boxes)
+    nearest[chosen] = samples.objects
     rows = torch.arange(len(anchors))
     anchors = anchors[rows, best]
-    everything = Pixels(
+    everything = Locations(
         rows.numpy(),
         locate(rows, sizes)[0].numpy(),
         anchors.numpy(),
@@ -119,16 +121,19 @@ def positives_and_negatives(
 
 
 def some_negatives(
-    negatives: Pixels, levels: Sequence[int], size: tuple[int, int], count: int
-) -> Pixels:
-    """Choose at most ``count`` negative pixels to draw, at random.
+    negatives: Locations,
+    levels: Sequence[int],
+    size: tuple[int, int],
+    count: int,
+) -> Locations:
+    """Choose at most ``count`` negative locations to draw, at random.
 
     Their best anchor lies in the image and has an IoU below ``NEGATIVE`` with
     every object.
 
     Args:
-        negatives: All negative pixels.
-        levels: Levels to choose from, all if empty. Those with positive pixels
+        negatives: All negative locations.
+        levels: Levels to choose from, all if empty. Those with positive ones
             have anchors of the objects' size.
         size: Height and width of the image.
         count: How many to choose.
@@ -144,8 +149,8 @@ def some_negatives(
     return negatives.at(np.random.choice(candidates, count, replace=False))
 
 
-def best_of_each(positives: Pixels) -> Pixels:
-    """Select for each object the positive pixel of highest IoU."""
+def best_of_each(positives: Locations) -> Locations:
+    """Select for each object the positive location of highest IoU."""
     order = np.argsort(-positives.overlaps, kind='stable')
     _, first = np.unique(positives.objects[order], return_index=True)
     return positives.at(order[first])
@@ -179,14 +184,15 @@ class Picture:
 
     def add_dots(
         self,
-        pixels: Pixels,
+        locations: Locations,
         strides: Sequence[tuple[int, int]],
         colour: str,
         label: str,
     ) -> None:
-        """Draw pixels at the centre of their anchors, larger where coarser."""
-        for level in np.unique(pixels.levels):
-            anchors = pixels.anchors[pixels.levels == level]
+        """Draw locations at the centre of their anchors, larger where
+        coarser."""
+        for level in np.unique(locations.levels):
+            anchors = locations.anchors[locations.levels == level]
             marker = MARKERS[level % len(MARKERS)]
             self.visualizer.draw_points(
                 (anchors[:, :2] + anchors[:, 2:]) / 2 * self.scale,
@@ -217,13 +223,13 @@ class Picture:
 def draw(
     head: SPRHead, image: np.ndarray, sample: DetDataSample, count: int
 ) -> Figure:
-    """Draw objects, positive pixels and some negative ones.
+    """Draw objects, positive locations and some negative ones.
 
     Args:
-        head: Its sampler chooses the positive pixels.
+        head: Its sampler chooses the positive locations.
         image: (H, W, 3) uint8 RGB.
         sample: The preprocessed image's, with ``gt_instances``.
-        count: How many negative pixels to draw.
+        count: How many negative locations to draw.
     """
     positives, negatives = positives_and_negatives(head, sample)
     levels = np.unique(positives.levels)
@@ -234,17 +240,16 @@ def draw(
     picture = Picture(image)
     for corners, colour, line, label in (
         (boxes[learned], 'lime', '-', 'object'),
-        (boxes[~learned], 'lime', '--', 'object that no pixel learns'),
+        (boxes[~learned], 'lime', '--', 'object that no location learns'),
         (negatives.anchors, 'blue', '-', "a negative's best anchor"),
         (best.anchors, 'red', '-', "an object's best anchor"),
     ):
         picture.add_boxes(corners, colour, line, label)
-    strides = head.anchor_generator.strides
-    picture.add_dots(negatives, strides, 'blue', 'negative')
-    picture.add_dots(positives, strides, 'red', 'positive')
+    picture.add_dots(negatives, head.strides, 'blue', 'negative')
+    picture.add_dots(positives, head.strides, 'red', 'positive')
     return picture.figure(
-        f'image {sample.img_id}: {len(positives.indices)} positive pixels for '
-        f'{len(best.objects)} of {len(boxes)} objects ({head.sampler})'
+        f'image {sample.img_id}: {len(positives.indices)} positive locations '
+        f'for {len(best.objects)} of {len(boxes)} objects ({head.sampler})'
     )
 
 
@@ -252,7 +257,8 @@ def draw_images(args: argparse.Namespace) -> int:
     """Draw the chosen images; return how many.
 
     Raises:
-        InputError: The model has no SPRHead, or the head trains no pixels.
+        InputError: The model has no SPRHead, or the head trains no
+            locations.
     """
     register_all_modules()
     config = load_config(args.config, args.cfg_options)
@@ -262,7 +268,7 @@ def draw_images(args: argparse.Namespace) -> int:
     if not isinstance(head.sampler, OverlapLocationSampler):
         raise InputError(
             f'model.mask_head.sampler.type={type(head.sampler).__name__} '
-            'chooses boxes instead of positive pixels; use '
+            'chooses boxes instead of positive locations; use '
             'OverlapLocationSampler or EveryObjectLocationSampler'
         )
     dataset = DATASETS.build(config.train_dataloader.dataset)

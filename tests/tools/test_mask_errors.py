@@ -17,7 +17,7 @@ from support.in_process import (
 )
 
 from projects.sprnet import SPRHead
-from projects.sprnet.pasting import paste_masks
+from projects.sprnet.pasting import paste_one_by_one
 
 # Two ellipses of class 1 and a third of class 2
 GT = sample(
@@ -69,25 +69,25 @@ def test_true_shapes_in_true_boxes_are_the_annotated_masks(frame):
     assert torch.equal(ways['as tested'][1], frames)
     assert torch.equal(ways['true shape'][1], frames)
     assert torch.equal(ways['true box'][0], predicted)
-    pasted = paste_masks(*ways['both true'], 128, 128, 0.5).numpy()
+    size = 128, 128
+    pasted = paste_one_by_one(*ways['both true'], size, 0.5).numpy()
     for n, instance in ((0, 1), (2, 2)):
         truth = GT.gt_instances.masks.masks[instance].astype(bool)
         overlap = (pasted[n] & truth).sum() / (pasted[n] | truth).sum()
         assert overlap > 0.9
     assert not pasted[[1, 3]].any()
-    shifted = paste_masks(*ways['true shape'], 128, 128, 0.5).numpy()[2]
+    shifted = paste_one_by_one(*ways['true shape'], size, 0.5).numpy()[2]
     assert np.array_equal(shifted[4:, 4:], pasted[2][:-4, :-4])
 
 
 class FullMasks(SPRHead):
     """Predicts all cells of every mask."""
 
-    def predict_maps(self, *args, **kwargs):
-        maps = super().predict_maps(*args, **kwargs)
-        return [torch.ones_like(per_image) for per_image in maps]
+    def probabilities(self, *args, **kwargs):
+        return torch.ones_like(super().probabilities(*args, **kwargs))
 
 
-def test_a_head_that_overrides_its_maps_is_honoured():
+def test_a_head_that_overrides_its_probabilities_is_honoured():
     model = build_model(**{'test_cfg.score_thr': 0.0}).eval()
     model.mask_head.__class__ = FullMasks
     batch = dict(

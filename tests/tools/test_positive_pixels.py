@@ -1,4 +1,5 @@
-"""tools/positive_pixels.py: the pixels it draws are those that train."""
+"""tools/positive_pixels.py: the locations it draws are those that
+train."""
 
 import numpy as np
 import positive_pixels
@@ -12,7 +13,9 @@ from support.helpers import (
 )
 from support.in_process import complaint, is_picture, run_command
 
-from projects.sprnet import pixels
+from projects.sprnet import locations
+from projects.sprnet.locations import grid_anchors
+from projects.sprnet.structures import Features
 
 SIZES = [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]  # of 128 x 160 pixels
 
@@ -34,18 +37,20 @@ def head_and_sample(**options):
             batch_input_shape=(128, 160),
         )
     )
-    anchors = torch.cat(head.anchor_generator.grid_priors(SIZES, device='cpu'))
-    return head, image, anchors.view(-1, 9, 4)
+    anchors = grid_anchors(head.base_anchors, head.strides, SIZES, (128, 160))
+    return head, image, anchors
 
 
-def test_positive_pixels_are_those_that_train():
+def test_positive_locations_are_those_that_train():
     head, image, anchors = head_and_sample()
     boxes = image.gt_instances.bboxes
     positives, negatives = positive_pixels.positives_and_negatives(head, image)
-    feats = [torch.zeros(1, 1, *size) for size in SIZES]
-    trained = head.positives(image.gt_instances, image.metainfo, feats)
-    assert positives.indices.tolist() == trained.pixels.tolist()
-    indices, objects = pixels.positive_pixels(anchors, boxes, 0.7)
+    features = Features(tuple(torch.zeros(1, 1, *size) for size in SIZES))
+    trained = head.training_instances(
+        0, image.gt_instances, image.metainfo, features
+    )
+    assert positives.indices.tolist() == trained.location.tolist()
+    indices, objects = locations.positive_locations(anchors, boxes, 0.7)
     assert positives.indices.tolist() == indices.tolist()
     assert positives.objects.tolist() == objects.tolist()
     assert set(objects.tolist()) == {0, 1}
@@ -54,25 +59,27 @@ def test_positive_pixels_are_those_that_train():
     assert (negatives.overlaps <= 0.7).all()
     assert not set(positives.indices) & set(negatives.indices)
     starts = np.cumsum([0, 320, 80, 20, 6])
-    for pixel, level, anchor in zip(
+    for location, level, anchor in zip(
         positives.indices, positives.levels, positives.anchors
     ):
-        assert level == np.searchsorted(starts, pixel, side='right') - 1
-        assert anchor.tolist() in anchors[pixel].tolist()
+        assert level == np.searchsorted(starts, location, side='right') - 1
+        assert anchor.tolist() in anchors[location].tolist()
     centres = (negatives.anchors[:, :2] + negatives.anchors[:, 2:]) / 2
     assert (centres <= (128, 120)).all()
 
 
-def test_an_objects_only_pixel_is_shown_as_its_own():
+def test_an_objects_only_location_is_shown_as_its_own():
     head, image, anchors = head_and_sample(type='EveryObjectLocationSampler')
     positives, _ = positive_pixels.positives_and_negatives(head, image)
     assert positives.objects[-1] == 2
-    (pixel,), _ = pixels.best_pixels(anchors, image.gt_instances.bboxes[2:])
-    assert positives.indices[-1] == pixel
+    (location,), _ = locations.best_locations(
+        anchors, image.gt_instances.bboxes[2:]
+    )
+    assert positives.indices[-1] == location
     assert positives.overlaps[-1] < 0.7
 
 
-def test_best_pixel_of_each_object():
+def test_best_location_of_each_object():
     head, image, _ = head_and_sample(threshold=0.3)
     positives, _ = positive_pixels.positives_and_negatives(head, image)
     best = positive_pixels.best_of_each(positives)
@@ -98,7 +105,7 @@ def test_an_image_without_objects(tmp_path):
     image.gt_instances = image.gt_instances[:0]
     background = np.zeros((120, 128, 3), np.uint8)
     figure = positive_pixels.draw(head, background, image, 5)
-    assert '0 positive pixels for 0 of 0' in figure.axes[0].get_title()
+    assert '0 positive locations for 0 of 0' in figure.axes[0].get_title()
     (legend,) = figure.legends
     drawn = [text.get_text().split(': ') for text in legend.get_texts()]
     assert drawn[0] == ["a negative's best anchor"]
