@@ -1,14 +1,14 @@
-"""Show what single pixels of the feature pyramid predict, on a local web page.
+"""Show what single locations of the feature pyramid predict, on a web page.
 
     python tools/explorer.py                      # after `make demo`
     python tools/explorer.py CONFIG CHECKPOINT
 
 Serve an SPRNet at http://127.0.0.1:7860, by default the one that `make demo`
 trained. Upload an image or pick one to see its boxes, masks and scores. Click
-anywhere to see the feature pixel of each pyramid level there: its anchors, its
-best class, the 32x32 mask that it reconstructs, that mask in its box, and for
-validation images whether it would be a positive pixel in training. The command
-needs Gradio. It exchanges no data with other machines.
+anywhere to see the location of each pyramid level there: its anchors, its best
+class, the 32x32 mask that it reconstructs, that mask in its box, and for
+validation images whether it would be a positive location in training. The
+command needs Gradio. It exchanges no data with other machines.
 """
 
 import argparse

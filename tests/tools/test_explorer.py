@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.structures import InstanceData
 from PIL import Image
 from support.helpers import (
     BOX_CONFIG,
@@ -24,11 +23,15 @@ from common import demo_model
 import explorer
 import gradio as gr
 from explore.images import read_image
-from explore.pixel import nearest_pixels, predict_pixels, training_at
+from explore.location import (
+    nearest_locations,
+    predict_locations,
+    training_at,
+)
 from explore.view import (
     View,
     assign_training,
-    best_detection_per_pixel,
+    best_detection_per_location,
     check_supported,
 )
 from gradio_client import Client, handle_file
@@ -41,10 +44,11 @@ from support.in_process import (
 )
 
 from projects.sprnet.detections import candidates
-from projects.sprnet.pasting import paste_masks
+from projects.sprnet.pasting import paste_one_by_one
 from projects.sprnet.pyramid import pyramid_sizes
 
 SIZES = [(24, 24), (12, 12), (6, 6), (3, 3), (2, 2)]  # of 192 x 192 pixels
+RTMDET_BOX = CONFIGS / 'other_heads' / 'sprnet_rtmdet-tiny_plus-box_shapes.py'
 RETINANET = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 
 
@@ -74,39 +78,41 @@ def test_detections_are_those_of_the_test_loop(shapes, config):
             pseudo_collate([actions.dataset[1]])
         )
     expected = sample.pred_instances
-    for field in {'bboxes', 'scores', 'labels', 'pixels'} & {*expected.keys()}:
+    for field in {'bboxes', 'scores', 'labels', 'locations'} & {
+        *expected.keys()
+    }:
         assert torch.equal(detections[field], expected[field])
-    masks = paste_masks(detections.maps, expected.bboxes, 96, 96, 0.5)
+    masks = paste_one_by_one(detections.maps, expected.bboxes, (96, 96), 0.5)
     assert len(expected) == COUNT and expected.masks.any()
     assert torch.equal(masks, expected.masks)
 
 
-def test_best_detection_per_pixel_against_loops(actions, visitor):
+def test_best_detection_per_location_against_loops(actions, visitor):
     view, head = visitor.view, actions.model.bbox_head
     with torch.no_grad():
-        scores, deltas = head(view.feats)
+        scores, deltas = head(view.features.levels)
     anchors = head.prior_generator.grid_priors(SIZES, device='cpu')
-    pixel = 0
+    location = 0
     for level, (height, width) in enumerate(SIZES):
         for y in range(height):
             for x in range(width):
-                pixel_scores = scores[level][0, :, y, x].view(9, 6).sigmoid()
-                anchor, label = divmod(int(pixel_scores.argmax()), 6)
+                own_scores = scores[level][0, :, y, x].view(9, 6).sigmoid()
+                anchor, label = divmod(int(own_scores.argmax()), 6)
                 delta = deltas[level][0, :, y, x].view(9, 4)[anchor]
                 prior = anchors[level].view(height, width, 9, 4)[y, x, anchor]
                 box = head.bbox_coder.decode(
                     prior[None], delta[None], max_shape=(192, 192)
                 )
-                best = view.best_detections[pixel]
+                best = view.best_detections[location]
                 assert best.priors == anchor and best.labels == label
-                assert torch.allclose(best.scores, pixel_scores.max())
+                assert torch.allclose(best.scores, own_scores.max())
                 assert torch.allclose(best.bboxes, box / 2, atol=1e-4)
-                pixel += 1
-    assert pixel == len(view.best_detections)
+                location += 1
+    assert location == len(view.best_detections)
 
 
 @pytest.mark.parametrize('name', ['atss', 'gfl', 'fcos'])
-def test_best_detection_per_pixel_of_other_heads(name):
+def test_best_detection_per_location_of_other_heads(name):
     model = build_model(
         CONFIGS / 'other_heads' / f'sprnet_{name}_r50_fpn_1x_coco.py',
         **{'backbone.depth': 18, 'neck.in_channels': [64, 128, 256, 512]},
@@ -123,11 +129,11 @@ def test_best_detection_per_pixel_of_other_heads(name):
     cfg = ConfigDict(score_thr=-1, nms_pre=10**6)
     with torch.no_grad():
         outs = head(feats)
-        best = best_detection_per_pixel(head, outs, meta)
+        best = best_detection_per_location(head, outs, meta)
         (found,) = candidates(head, outs, [meta], cfg, rescale=True)
     assert len(best) == 192 + 48 + 12 + 4 + 1
-    for pixel, detection in enumerate(best):
-        expected = found[found.pixels == pixel]
+    for location, detection in enumerate(best):
+        expected = found[found.locations == location]
         assert len(expected) == 80
         expected = expected[int(expected.scores.argmax())]
         assert torch.allclose(detection.scores, expected.scores)
@@ -135,7 +141,7 @@ def test_best_detection_per_pixel_of_other_heads(name):
         assert torch.allclose(detection.bboxes, expected.bboxes)
 
 
-def test_nearest_pixels_against_loops(visitor):
+def test_nearest_locations_against_loops(visitor):
     for x, y in ((0, 0), (191.9, 3), (100.2, 59.7), (37, 192)):
         expected, start = [], 0
         for level, (height, width) in enumerate(SIZES):
@@ -147,40 +153,63 @@ def test_nearest_pixels_against_loops(visitor):
             ]
             expected.append(start + int(np.argmin(distances)))
             start += height * width
-        pixels = nearest_pixels(visitor.view.anchors, SIZES, x, y)
-        assert pixels.tolist() == expected
+        found = nearest_locations(visitor.view.anchors, SIZES, x, y)
+        assert found.tolist() == expected
 
 
-def test_a_pixel_predicts_the_detection_that_comes_from_it(actions, visitor):
+def test_a_location_predicts_the_detection_that_comes_from_it(
+    actions, visitor
+):
     view = visitor.view
-    pixels = view.detections.pixels
-    assert pyramid_sizes(view.feats) == SIZES
+    locations = view.detections.locations
+    assert pyramid_sizes(view.features.levels) == SIZES
     compared = 0
-    for pixel, detection in zip(
-        predict_pixels(actions.model, view, pixels), view.detections
+    for location, detection in zip(
+        predict_locations(actions.model, view, locations), view.detections
     ):
-        row, column = pixel.row, pixel.column
-        level = int(pixel.level[1]) - 3
-        assert pixel.stride == 8 * 2**level
+        row, column = location.row, location.column
+        level = int(location.level[1]) - 3
+        assert location.stride == 8 * 2**level
         start = sum(h * w for h, w in SIZES[:level])
-        assert start + row * SIZES[level][1] + column == detection.pixels
+        assert start + row * SIZES[level][1] + column == detection.locations
         # The image is half as large as the input.
-        centre = np.array([column, row, column, row]) * pixel.stride / 2
-        half = pixel.stride / 4
+        centre = np.array([column, row, column, row]) * location.stride / 2
+        half = location.stride / 4
         cell = centre + np.array([-half, -half, half, half])
-        np.testing.assert_allclose(pixel.cell, cell)
-        if (pixel.label, pixel.score) == (detection.labels, detection.scores):
+        np.testing.assert_allclose(location.cell, cell)
+        if (location.label, location.score) == (
+            detection.labels,
+            detection.scores,
+        ):
             np.testing.assert_allclose(
-                pixel.box, detection.bboxes[0], rtol=1e-5
+                location.box, detection.bboxes[0], rtol=1e-5
             )
             np.testing.assert_allclose(
-                pixel.mask, detection.maps[0], atol=1e-6
+                location.mask, detection.maps[0], atol=1e-6
             )
             compared += 1
     assert compared > 1
 
 
-def test_positive_pixels_are_those_of_training(actions):
+def test_without_anchors_squares_are_shown_around_points(shapes):
+    actions = build_actions(shapes, RTMDET_BOX)
+    view = actions.open_first(0, 0.5)[0].view
+    assert 'RTMDetSepBNHead scores points' in actions.notes()[-1]
+    assert view.anchors.shape == (24**2 + 12**2 + 6**2, 1, 4)
+    # Row 2, column 1 of the finest level
+    assert view.anchors[2 * 24 + 1].tolist() == [[4, 12, 12, 20]]
+    (location,) = predict_locations(actions.model, view, torch.tensor([49]))
+    assert (location.row, location.column) == (2, 1)
+    x1, y1, x2, y2 = location.frame
+    expected = [
+        (x1 + (column + 0.5) / 7 * (x2 - x1), y1 + (row + 0.5) / 7 * (y2 - y1))
+        for row in range(7)
+        for column in range(7)
+    ]
+    np.testing.assert_allclose(location.points, expected, rtol=1e-5)
+
+
+def test_positive_locations_are_those_of_training(actions):
     """Against the training pipeline and the mask head's own choice."""
     head, cfg = actions.model.mask_head, actions.model.cfg
     steps = cfg.train_dataloader.dataset.pipeline
@@ -191,16 +220,15 @@ def test_positive_pixels_are_those_of_training(actions):
         item = pipeline(actions.dataset.get_data_info(index))
         data = actions.model.data_preprocessor(pseudo_collate([item]), True)
         gt = data['data_samples'][0].gt_instances
-        gt = InstanceData(**dict(gt.items()))
-        expected = head.positives(gt, view.meta, view.feats)
+        expected = head.training_instances(0, gt, view.meta, view.features)
         positive = view.training.positive.nonzero()[:, 0]
-        assert positive.tolist() == expected.pixels.tolist()
+        assert positive.tolist() == expected.location.tolist()
         objects = view.training.objects[positive]
-        assert torch.equal(view.truth.labels[objects], expected.labels)
+        assert torch.equal(view.truth.labels[objects], expected.label)
         count += len(positive)
     assert count > 0
     training = training_at(view, torch.arange(len(view.anchors)))
-    assert [pixel.positive for pixel in training] == (
+    assert [location.positive for location in training] == (
         view.training.positive.tolist()
     )
 

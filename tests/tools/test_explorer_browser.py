@@ -115,7 +115,7 @@ def visitor(browser, address):
     return Visitor(browser, address)
 
 
-def test_the_first_example_is_shown_with_its_pixels(visitor):
+def test_the_first_example_is_shown_with_its_locations(visitor):
     assert 'image 96 x 96, input 192 x 192' in visitor.find('line').text
     for level in range(5):
         text = visitor.wait_for(f'text-{level}', f'P{3 + level}')
@@ -124,7 +124,7 @@ def test_the_first_example_is_shown_with_its_pixels(visitor):
             assert visitor.source(f'{name}-{level}').startswith('http')
 
 
-def test_a_click_shows_the_pixels_under_it(visitor):
+def test_a_click_shows_the_locations_under_it(visitor):
     # At (144, 48) of an input of 192 x 192
     visitor.click(0.75, 0.25)
     visitor.wait_for('text-0', 'row 6, column 18')

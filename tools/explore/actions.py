@@ -29,14 +29,14 @@ from .drawing import (
     draw_mask,
 )
 from .images import read_image
-from .pixel import (
-    PixelPrediction,
-    PixelTraining,
-    nearest_pixels,
-    predict_pixels,
+from .location import (
+    LocationPrediction,
+    LocationTraining,
+    nearest_locations,
+    predict_locations,
     training_at,
 )
-from .view import View, add_truth, predict_view, scores_mask_anchors
+from .view import View, add_truth, predict_view, scores_shown_anchors
 
 LEVEL_PARTS = 4  # components of a level: a text and three pictures
 
@@ -84,9 +84,9 @@ class Actions:
         self.palette = get_palette(
             model.dataset_meta['palette'], len(self.classes)
         )
-        self.levels = model.mask_head.anchor_generator.num_levels
+        self.levels = model.bbox_head.prior_generator.num_levels
         self.outputs = 3 + LEVEL_PARTS * self.levels  # see redraw
-        self.scores_anchors = scores_mask_anchors(model)
+        self.scores_anchors = scores_shown_anchors(model)
         self.reads_boxes = isinstance(model.mask_head.encoder, BoxGrid)
         try:
             self.gates, self.no_gates = find_gates(model), ''
@@ -164,7 +164,7 @@ class Actions:
             f'{count} of {len(view.detections)} detections shown; image '
             f'{width} x {height}, input {input_width} x {input_height} pixels'
         )
-        visitor, picture, *levels = self.show_pixels(
+        visitor, picture, *levels = self.show_locations(
             visitor._replace(picture=picture), mask
         )
         return [visitor, picture, line, *levels]
@@ -172,7 +172,7 @@ class Actions:
     def click(
         self, visitor: VisitorState | None, mask: float, at: gr.SelectData
     ) -> list:
-        """Show the pixels where the picture was clicked."""
+        """Show the locations where the picture was clicked."""
         if visitor is None:
             return warn(
                 self.outputs - 1,
@@ -181,10 +181,10 @@ class Actions:
         x, y = at.index  # in pixels of the picture
         scale = visitor.view.scale
         click = (x + 0.5) / scale, (y + 0.5) / scale
-        return self.show_pixels(visitor._replace(click=click), mask)
+        return self.show_locations(visitor._replace(click=click), mask)
 
-    def show_pixels(self, visitor: VisitorState, mask: float) -> list:
-        """Show the pixel of each level at a visitor's click.
+    def show_locations(self, visitor: VisitorState, mask: float) -> list:
+        """Show the location of each level at a visitor's click.
 
         Returns:
             The state, the picture with a cross, and LEVEL_PARTS values for
@@ -192,23 +192,23 @@ class Actions:
         """
         view, (x, y) = visitor.view, visitor.click
         scale_x, scale_y = view.meta['scale_factor']
-        pixels = nearest_pixels(
+        locations = nearest_locations(
             view.anchors, view.sizes, x * scale_x, y * scale_y
         )
         levels = []
-        for pixel, training in zip(
-            predict_pixels(self.model, view, pixels),
-            training_at(view, pixels),
+        for location, training in zip(
+            predict_locations(self.model, view, locations),
+            training_at(view, locations),
         ):
             truth = None
             if training and training.object is not None:
                 truth = view.truth.bboxes[training.object].numpy()
-            colour = self.palette[pixel.label]
+            colour = self.palette[location.label]
             levels += [
-                self.describe(view, pixel, training),
-                draw_anchors(view, pixel, self.scores_anchors, truth),
-                draw_map(pixel),
-                draw_mask(view, pixel, colour, mask, truth),
+                self.describe(view, location, training),
+                draw_anchors(view, location, self.scores_anchors, truth),
+                draw_map(location),
+                draw_mask(view, location, colour, mask, truth),
             ]
         position = round(x * view.scale), round(y * view.scale)
         return [visitor, draw_cross(visitor.picture, position), *levels]
@@ -216,26 +216,26 @@ class Actions:
     def describe(
         self,
         view: View,
-        pixel: PixelPrediction,
-        training: PixelTraining | None,
+        location: LocationPrediction,
+        training: LocationTraining | None,
     ) -> str:
-        """Describe a pixel in Markdown."""
-        x1, y1, x2, y2 = pixel.box
+        """Describe a location in Markdown."""
+        x1, y1, x2, y2 = location.box
         lines = [
-            f'**{pixel.level}** stride {pixel.stride}, row {pixel.row}, '
-            f'column {pixel.column}',
-            f'**{self.classes[pixel.label]} {pixel.score:.3f}**',
+            f'**{location.level}** stride {location.stride}, '
+            f'row {location.row}, column {location.column}',
+            f'**{self.classes[location.label]} {location.score:.3f}**',
             f'box {x1:.1f}, {y1:.1f} to {x2:.1f}, {y2:.1f}',
         ]
         if self.scores_anchors:
-            x1, y1, x2, y2 = pixel.anchors[pixel.prior]
+            x1, y1, x2, y2 = location.anchors[location.prior]
             lines[1] += f' of the anchor {x2 - x1:.0f} x {y2 - y1:.0f}'
         if training:
             lines.append(f'training: {self.describe_training(view, training)}')
         return '\n\n'.join(lines)
 
-    def describe_training(self, view: View, training: PixelTraining) -> str:
-        """Say whether a pixel is positive in training, and for what."""
+    def describe_training(self, view: View, training: LocationTraining) -> str:
+        """Say whether a location is positive in training, and for what."""
         if training.object is None:
             return 'negative, overlaps no object'
         name = self.classes[view.truth.labels[training.object]]
@@ -266,18 +266,22 @@ class Actions:
         if isinstance(sampler, OverlapLocationSampler):
             notes.append(
                 f'Positive in training: {sampler}; at most '
-                f'{sampler.max_locations} locations of an image train, chosen at '
-                'random.'
+                f'{sampler.max_locations} locations of an image train, chosen '
+                'at random.'
             )
         if self.reads_boxes:
             notes.append(
-                'Masks are read at the box, at the red dots; the pixel only '
-                'predicts the box.'
+                'Masks are read at the box, at the red dots; the location '
+                'only predicts the box.'
             )
         if not self.scores_anchors:
+            head = type(self.model.bbox_head).__name__
             notes.append(
-                f'{type(self.model.bbox_head).__name__} does not score these '
-                'anchors; they only decide which pixels train masks.'
+                f'{head} does not score these anchors; they only decide which '
+                'locations train masks.'
+                if sampler.chooses_locations
+                else f'{head} scores points. The squares around them, shown '
+                'as anchors, are a stride wide.'
             )
         return notes
 

@@ -1,4 +1,4 @@
-"""Pictures of an image's detections and of its pixels' predictions.
+"""Pictures of an image's detections and of its locations' predictions.
 
 All pictures are (H, W, 3) uint8 RGB. All boxes and points are in pixels of the
 original image.
@@ -13,16 +13,16 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
-from projects.sprnet.pasting import paste_masks
+from projects.sprnet.pasting import paste_one_by_one
 
-from .pixel import PixelPrediction
+from .location import LocationPrediction
 from .view import View
 
-SIDE = 400  # of the square pictures of a pixel
+SIDE = 400  # of the square pictures of a location
 MARGIN = 1.2  # side of such a picture / long side of what it shows
 GREY = (128, 128, 128)  # beside the image
 COLOURS = dict(
-    pixel=(255, 0, 255),
+    location=(255, 0, 255),
     anchors=(255, 255, 255),
     best=(255, 215, 0),
     box=(0, 229, 255),
@@ -48,10 +48,10 @@ def draw_detections(
     """
     detections = view.detections
     detections = detections[detections.scores >= score_threshold]
-    masks = paste_masks(
+    masks = paste_one_by_one(
         detections.maps,
         detections.frames * view.scale,
-        *view.image.shape[:2],
+        view.image.shape[:2],
         mask_threshold,
     )
     instances = InstanceData(
@@ -73,7 +73,7 @@ def draw_detections(
 def draw_cross(picture: np.ndarray, position: tuple[int, int]) -> np.ndarray:
     """Copy a picture and draw a cross at a position (x, y) of it."""
     picture = picture.copy()
-    for colour, width in (((0, 0, 0), 6), (COLOURS['pixel'], 3)):
+    for colour, width in (((0, 0, 0), 6), (COLOURS['location'], 3)):
         cv2.drawMarker(
             picture, position, colour, markerSize=32, thickness=width
         )
@@ -124,61 +124,62 @@ class Crop:
 
 def draw_anchors(
     view: View,
-    pixel: PixelPrediction,
+    location: LocationPrediction,
     mark_best: bool,
     truth: np.ndarray | None,
 ) -> np.ndarray:
-    """Draw a pixel's anchors into the part of the image that they cover.
+    """Draw a location's anchors into the part of the image that they cover.
 
     Args:
         view: the image.
-        pixel: the pixel's prediction.
+        location: the location's prediction.
         mark_best: mark the anchor with the best score; only for box heads
             that score these anchors.
         truth: (4,) the annotated box that the anchors overlap most, if any.
     """
-    crop = Crop(view, pixel.anchors)
+    crop = Crop(view, location.anchors)
     crop.draw_boxes('object', truth)
-    crop.draw_boxes('anchors', pixel.anchors)
-    crop.draw_boxes('best', pixel.anchors[pixel.prior] if mark_best else None)
-    crop.draw_boxes('pixel', pixel.cell)
+    crop.draw_boxes('anchors', location.anchors)
+    crop.draw_boxes(
+        'best', location.anchors[location.prior] if mark_best else None
+    )
+    crop.draw_boxes('location', location.cell)
     return crop.picture
 
 
-def draw_map(pixel: PixelPrediction) -> np.ndarray:
-    """Draw a pixel's mask cell by cell, its probabilities as colours."""
-    picture = (MASK_COLOURS(pixel.mask)[..., :3] * 255).astype(np.uint8)
+def draw_map(location: LocationPrediction) -> np.ndarray:
+    """Draw a location's mask cell by cell, its probabilities as colours."""
+    picture = (MASK_COLOURS(location.mask)[..., :3] * 255).astype(np.uint8)
     return mmcv.imresize(picture, (SIDE, SIDE), interpolation='nearest')
 
 
 def draw_mask(
     view: View,
-    pixel: PixelPrediction,
+    location: LocationPrediction,
     colour: tuple[int, int, int],
     mask_threshold: float,
     truth: np.ndarray | None,
 ) -> np.ndarray:
-    """Draw a pixel's mask in its regressed box over the image around it.
+    """Draw a location's mask in its regressed box over the image around it.
 
     Args:
         view: the image.
-        pixel: the pixel's prediction, with the points that a BoxGrid reads.
+        location: the location's prediction, with a BoxGrid's points.
         colour: of its class.
         mask_threshold: lowest probability of a pixel of the mask.
         truth: (4,) the annotated box that its anchors overlap most, if any.
     """
-    crop = Crop(view, np.stack([pixel.box, pixel.cell]))
-    (inside,) = paste_masks(
-        torch.from_numpy(pixel.mask)[None],
-        torch.from_numpy(crop.transform(pixel.frame)),
-        SIDE,
-        SIDE,
+    crop = Crop(view, np.stack([location.box, location.cell]))
+    (inside,) = paste_one_by_one(
+        torch.from_numpy(location.mask)[None],
+        torch.from_numpy(crop.transform(location.frame)),
+        (SIDE, SIDE),
         mask_threshold,
     ).numpy()
     picture = crop.picture
     picture[inside] = picture[inside] * 0.3 + np.array(colour) * 0.7
     crop.draw_boxes('object', truth)
-    crop.draw_boxes('box', pixel.box)
-    crop.draw_boxes('pixel', pixel.cell)
-    crop.draw_points('grid', pixel.points)
+    crop.draw_boxes('box', location.box)
+    crop.draw_boxes('location', location.cell)
+    crop.draw_points('grid', location.points)
     return crop.picture

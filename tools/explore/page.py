@@ -29,7 +29,7 @@ CSS = """
     outline: 1px solid #808080}
 """
 LEGEND = dict(
-    pixel='pixel',
+    location='location',
     anchors='its anchors',
     best='the best one',
     box='regressed box',
@@ -53,7 +53,7 @@ class ImageColumn(NamedTuple):
 class Tabs(NamedTuple):
     """Components of the right column."""
 
-    pixel_tab: gr.Tab
+    location_tab: gr.Tab
     levels: list[gr.components.Component]  # LEVEL_PARTS for each level
     gates_tab: gr.Tab
     gates: gr.Plot
@@ -125,8 +125,8 @@ def build_image_column(actions: Actions) -> ImageColumn:
 
 
 def build_tabs(actions: Actions) -> Tabs:
-    """Build the tab of the clicked pixels and the tab of the gates."""
-    with gr.Tab('Pixel') as pixel_tab:
+    """Build the tab of the clicked locations and the tab of the gates."""
+    with gr.Tab('Location') as location_tab:
         levels = build_levels(actions)
     with gr.Tab('Gates') as gates_tab:
         gr.Markdown(
@@ -137,7 +137,7 @@ def build_tabs(actions: Actions) -> Tabs:
         gates = gr.Plot(
             show_label=False, visible=bool(actions.gates), elem_id='gates'
         )
-    return Tabs(pixel_tab, levels, gates_tab, gates)
+    return Tabs(location_tab, levels, gates_tab, gates)
 
 
 def build_levels(actions: Actions) -> list[gr.components.Component]:
@@ -198,7 +198,7 @@ def connect(
         opened.append(page.load(actions.open_first, thresholds, **opening))
     if actions.gates:
         tab_open = gr.State(False)
-        tabs.pixel_tab.select(lambda: False, None, tab_open)
+        tabs.location_tab.select(lambda: False, None, tab_open)
         opened.append(tabs.gates_tab.select(lambda: True, None, tab_open))
         for event in opened:
             event.success(

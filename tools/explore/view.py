@@ -1,7 +1,7 @@
 """All predictions for one image, so that the page needs no other forward pass.
 
-Shapes: L pixels of the pyramid, A anchors per pixel, K classes, S cells along
-a side of a mask, G annotated objects, n detections.
+Shapes: L locations of the pyramid, A anchors of a location, K classes, S cells
+along a side of a mask, G annotated objects, n detections.
 """
 
 from typing import NamedTuple
@@ -23,11 +23,12 @@ from projects.sprnet import OverlapLocationSampler
 from projects.sprnet.detections import (
     can_be_watched,
     candidates,
-    predict_boxes_and_pixels,
+    predict_boxes_and_locations,
 )
-from projects.sprnet.pixels import assign_pixels
-from projects.sprnet.pyramid import Sizes, pyramid_sizes
 from projects.sprnet.errors import InputError
+from projects.sprnet.locations import assign_locations
+from projects.sprnet.pyramid import Sizes, pyramid_sizes
+from projects.sprnet.structures import Features
 
 DISPLAY_SIDES = 800, 1280  # limits of a displayed image's long side, in pixels
 MIN_LOGIT = -80.0  # its sigmoid is still above 0 in float32
@@ -43,21 +44,21 @@ class View(NamedTuple):
     image: np.ndarray  # (H, W, 3) uint8 RGB, resized for display
     scale: float  # size of the displayed image / size of the original
     meta: dict  # meta information of the input
-    feats: list[Tensor]  # (1, C, H_l, W_l) that the mask head reads
+    features: Features  # that the heads read
     sizes: Sizes  # height and width of each pyramid level
-    anchors: Tensor  # (L, A, 4) of the mask head
-    best_detections: InstanceData  # (L,) from best_detection_per_pixel
+    anchors: Tensor  # (L, A, 4) from shown_anchors
+    best_detections: InstanceData  # (L,) from best_detection_per_location
     # With ``maps`` (n, S, S) in 0..1, which fill ``frames`` (n, 4)
     detections: InstanceData
     merges: list[Merge]  # the gates' scores, empty without gates
     truth: InstanceData | None = None  # annotated ``bboxes`` and ``labels``
     # (L,) from assign_training; None without annotations and for samplers
-    # that choose boxes instead of pixels
+    # that choose boxes instead of locations
     training: InstanceData | None = None
 
 
 def check_supported(model: nn.Module) -> None:
-    """Check that a detector has predictions per pixel that can be shown.
+    """Check that a detector has predictions per location that can be shown.
 
     Raises:
         InputError: It has no ``SPRHead``, or its class scores are not sigmoids
@@ -68,8 +69,8 @@ def check_supported(model: nn.Module) -> None:
     if not can_be_watched(head):
         raise InputError(
             f'{type(head).__name__} selects its detections in its own way, so '
-            'the pixels behind them cannot be shown; use a head that inherits '
-            "predict_by_feat from MMDetection's BaseDenseHead"
+            'the locations behind them cannot be shown; use a head that '
+            "inherits predict_by_feat from MMDetection's BaseDenseHead"
         )
     if not getattr(head, 'use_sigmoid_cls', True) or getattr(
         head.loss_cls, 'custom_cls_channels', False
@@ -77,20 +78,43 @@ def check_supported(model: nn.Module) -> None:
         raise InputError(
             f'the class scores of {type(head).__name__} with '
             f'loss_cls.type={type(head.loss_cls).__name__} are not sigmoids; '
-            'only sigmoids can be shown pixel by pixel'
+            'only sigmoids can be shown location by location'
         )
 
 
-def scores_mask_anchors(model: nn.Module) -> bool:
-    """Whether the box head scores the same anchors as the mask head has."""
-    box_anchors, mask_anchors = (
-        [level.tolist() for level in getattr(generator, 'base_anchors', [])]
-        for generator in (
-            model.bbox_head.prior_generator,
-            model.mask_head.anchor_generator,
-        )
-    )
-    return box_anchors == mask_anchors
+def base_anchors(part: object) -> list[list]:
+    """A part's anchors around the first location of each level; none if it
+    has points."""
+    return [level.tolist() for level in getattr(part, 'base_anchors', [])]
+
+
+def scores_shown_anchors(model: nn.Module) -> bool:
+    """Whether the box head scores the anchors of :func:`shown_anchors`."""
+    scored = base_anchors(model.bbox_head.prior_generator)
+    if model.mask_head.sampler.chooses_locations:
+        return scored == base_anchors(model.mask_head)
+    return bool(scored)
+
+
+def shown_anchors(model: nn.Module, features: Features, meta: dict) -> Tensor:
+    """The anchors of each location, (L, A, 4).
+
+    They are those that choose the locations that train masks, if there are
+    such; otherwise those that the box head scores, or squares of a stride
+    around the points that it scores.
+    """
+    if model.mask_head.sampler.chooses_locations:
+        return model.mask_head.anchors(features, meta)
+    generator = model.bbox_head.prior_generator
+    sizes = pyramid_sizes(features.levels)
+    device = features.levels[0].device
+    if base_anchors(generator):
+        levels = generator.grid_priors(sizes, device=device)
+        counts = generator.num_base_priors
+        return torch.cat([x.view(-1, n, 4) for x, n in zip(levels, counts)])
+    levels = generator.grid_priors(sizes, device=device, with_stride=True)
+    points, strides = torch.cat(levels)[:, None].split(2, dim=2)
+    return torch.cat([points - strides / 2, points + strides / 2], dim=2)
 
 
 def resize_for_display(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -116,36 +140,36 @@ def predict_view(
     (sample,) = data['data_samples']
     meta, head = sample.metainfo, model.bbox_head
     with recorded(gates) as scores:
-        feats = model.extract_feat(data['inputs'])
+        features = model.extract_feat(data['inputs'])
     outs: list = []
     handle = head.register_forward_hook(lambda _, __, out: outs.extend(out))
     try:
-        (detections,) = predict_boxes_and_pixels(
-            head, model.levels(feats), [meta], rescale=True
+        (detections,) = predict_boxes_and_locations(
+            head, features.levels, [meta], rescale=True
         )
     finally:
         handle.remove()
     mask_head = model.mask_head
-    (detections.maps,) = mask_head.predict_maps(
-        feats, [sample], [detections], True
+    detections.maps = mask_head.probabilities(
+        features, [sample], [detections], rescale=True
     )
     detections.frames = mask_head.frames(detections.bboxes)
     return View(
         *resize_for_display(image),
         meta,
-        list(feats),
-        pyramid_sizes(model.levels(feats)),
-        mask_head.anchors(feats, meta),
-        best_detection_per_pixel(head, outs, meta),
+        features,
+        pyramid_sizes(features.levels),
+        shown_anchors(model, features, meta),
+        best_detection_per_location(head, outs, meta),
         detections.cpu(),
         merges_of(scores, meta),
     )
 
 
-def best_detection_per_pixel(
+def best_detection_per_location(
     head: nn.Module, outs: list, meta: dict
 ) -> InstanceData:
-    """Best class of each pixel of one image's pyramid, and its box.
+    """Best class of each location of one image's pyramid, and its box.
 
     Args:
         head: the dense head, whose class scores are sigmoids.
@@ -155,10 +179,10 @@ def best_detection_per_pixel(
 
     Returns:
         ``labels``, ``scores``, ``bboxes`` (L, 4), and ``priors``, the index of
-        the pixel's prior that they come from, in 0..A - 1.
+        the location's prior that they come from, in 0..A - 1.
     """
     # The head's own decoding does the work: with a single finite logit, each
-    # pixel has a single candidate.
+    # location has a single candidate.
     best_logits, priors = [], []
     for logits in outs[0]:
         best, channel = logits.float().max(dim=1, keepdim=True)
@@ -173,7 +197,7 @@ def best_detection_per_pixel(
     (detections,) = candidates(
         head, [best_logits, *others], [meta], keep_all, rescale=True
     )
-    detections = detections[detections.pixels.argsort()]
+    detections = detections[detections.locations.argsort()]
     detections.priors = priors
     return detections.cpu()
 
@@ -201,7 +225,7 @@ def add_truth(view: View, info: dict, sampler: object) -> View:
 def assign_training(
     sampler: object, anchors: Tensor, boxes: Tensor
 ) -> InstanceData:
-    """Decide for each pixel of an image what it would train.
+    """Decide for each location of an image what it would train.
 
     Args:
         sampler: the mask head's sampler.
@@ -210,12 +234,12 @@ def assign_training(
 
     Returns:
         ``positive`` (L,) bool; ``objects`` (L,), the object that a positive
-        pixel learns, or that a negative pixel's anchors overlap most; and
+        location learns, or that a negative one's anchors overlap most; and
         ``overlaps`` (L,), the largest IoU of an anchor and an object.
     """
-    pixels, objects = sampler.positives(anchors, boxes)
-    overlaps, _, nearest = assign_pixels(anchors, boxes)
-    nearest[pixels] = objects
+    locations, objects = sampler.positives(anchors, boxes)
+    overlaps, _, nearest = assign_locations(anchors, boxes)
+    nearest[locations] = objects
     positive = torch.zeros(len(anchors), dtype=torch.bool)
-    positive[pixels] = True
+    positive[locations] = True
     return InstanceData(positive=positive, objects=nearest, overlaps=overlaps)
