@@ -7,9 +7,9 @@ _base_ = [
     './datasets/steps.py',
 ]
 # Mask heads for any box head: the paper's, and masks read at the box
-pixel_masks = dict(_base_.spr_head, anchor_generator=_base_.paper_anchors)
+location_masks = dict(_base_.spr_head, anchor_generator=_base_.paper_anchors)
 box_masks = dict(
-    pixel_masks,
+    _base_.spr_head,
     sampler=dict(type='JitteredBoxSampler'),
     encoder=dict(type='BoxGrid'),
 )

@@ -1,5 +1,5 @@
 _base_ = ['mmdet::atss/atss_r50_fpn_1x_coco.py', '../_base_/add_spr.py']
-model = dict(type='SPRNet', mask_head=_base_.pixel_masks)
+model = dict(type='SPRNet', mask_head=_base_.location_masks)
 train_dataloader = _base_.with_masks
 val_dataloader = test_dataloader = _base_.checked_data
 val_evaluator = test_evaluator = _base_.boxes_and_masks

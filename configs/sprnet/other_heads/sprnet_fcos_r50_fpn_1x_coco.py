@@ -2,7 +2,7 @@ _base_ = [
     'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     '../_base_/add_spr.py',
 ]
-model = dict(type='SPRNet', mask_head=_base_.pixel_masks)
+model = dict(type='SPRNet', mask_head=_base_.location_masks)
 train_dataloader = _base_.with_masks
 val_dataloader = test_dataloader = _base_.checked_data
 val_evaluator = test_evaluator = _base_.boxes_and_masks

@@ -1,4 +1,4 @@
-# PAA votes for its boxes, so the pixel behind one is unknown.
+# PAA votes for its boxes, so the location behind one is unknown.
 _base_ = ['mmdet::paa/paa_r50_fpn_1x_coco.py', '../_base_/add_spr.py']
 model = dict(type='SPRNet', mask_head=_base_.box_masks)
 train_dataloader = _base_.with_masks

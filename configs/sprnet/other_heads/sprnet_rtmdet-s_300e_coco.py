@@ -8,7 +8,7 @@ model = dict(
     type='SPRNet',
     bbox_head=dict(in_channels=128, feat_channels=128, **_base_.rtmdet_head),
     mask_head=dict(
-        _base_.pixel_masks,
+        _base_.location_masks,
         anchor_generator=dict(_base_.paper_anchors, strides=[8, 16, 32]),
     ),
     # For images with hundreds of objects

@@ -6,7 +6,7 @@ _base_ = [
 model = dict(
     backbone=dict(out_indices=_base_.with_fine_map),
     mask_head=dict(
-        sampler=_base_.read_at_the_box.sampler,
+        _base_.read_at_the_box,
         encoder=dict(_base_.read_at_the_box.encoder, fine_channels=48),
     ),
 )

@@ -1,4 +1,4 @@
-# YOLOX selects its detections in its own way, so the pixel behind one is
+# YOLOX selects its detections in its own way, so the location behind one is
 # unknown. Mosaic, RandomAffine and MixUp know no masks; RTMDet's steps replace
 # them, also among those that the last 15 epochs skip.
 _base_ = [
@@ -19,9 +19,7 @@ model = dict(
         ]
     ),
     mask_head=dict(
-        _base_.box_masks,
-        anchor_generator=dict(_base_.paper_anchors, strides=[8, 16, 32]),
-        encoder=dict(type='BoxGrid', strides=[8, 16, 32]),
+        _base_.box_masks, encoder=dict(type='BoxGrid', strides=[8, 16, 32])
     ),
 )
 train_dataloader = dict(

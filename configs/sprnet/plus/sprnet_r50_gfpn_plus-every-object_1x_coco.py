@@ -1,3 +1,3 @@
-# Every object trains a mask at one pixel at least, its best one
+# Every object trains a mask at one location at least, its best one
 _base_ = '../sprnet_r50_gfpn_1x_coco.py'
 model = dict(mask_head=dict(sampler=dict(type='EveryObjectLocationSampler')))

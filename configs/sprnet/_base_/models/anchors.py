@@ -1,4 +1,5 @@
-# The paper's anchors (section 3.3), for a box head with others or none
+# The paper's anchors (section 3.3), which choose locations for a box head with
+# others or none
 paper_anchors = dict(
     type='AnchorGenerator',
     octave_base_scale=4,

@@ -1,7 +1,9 @@
 spr_head = dict(
     type='SPRHead',
     # SPRNet copies num_classes, in_channels and anchor_generator of bbox_head.
-    sampler=dict(type='OverlapLocationSampler', threshold=0.7, max_locations=300),
+    sampler=dict(
+        type='OverlapLocationSampler', threshold=0.7, max_locations=300
+    ),
     encoder=dict(
         type='MultiScaleFusion',
         channels=(256, 128, 128, 128),
