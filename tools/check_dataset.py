@@ -53,8 +53,8 @@ from mmengine.registry import Registry
 from PIL import Image
 
 from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
-from projects.sprnet.runtime.datasets import check_metainfo
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.datasets import check_metainfo
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once

@@ -100,7 +100,7 @@ def test_rules_of_configs():
     _, mask = rules(
         'sprnet_r18_gfpn_shapes.py', **{'model.mask_head.sampler': sampler}
     )
-    assert mask == Rule(0.6, 'one pixel each trains their masks')
+    assert mask == Rule(0.6, 'one location each trains their masks')
     assert rules('plus/sprnet_r18_gfpn_plus-box_shapes.py') == [box]
     (rpn,) = rules('mask_rcnn/mask-rcnn_r18_fpn_shapes.py')
     assert rpn.iou == 0.7

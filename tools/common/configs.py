@@ -14,8 +14,8 @@ from torch import nn
 
 # Importing this package also makes torch load checkpoints weights-only.
 from projects.sprnet import SPRHead
-from projects.sprnet.runtime.checkpoint_match import check_match
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.checkpoint_match import check_match
 
 from .unused_options import refuse_unused
 

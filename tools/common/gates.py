@@ -12,8 +12,8 @@ from matplotlib.image import AxesImage
 from mmdet.apis import inference_detector
 from torch import nn
 
-from projects.sprnet.gfpn import Gate
 from projects.sprnet.errors import InputError
+from projects.sprnet.gfpn import Gate
 
 
 class Merge(NamedTuple):

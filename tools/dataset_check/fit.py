@@ -81,7 +81,7 @@ def rules_of(model: dict) -> list[Rule]:
         effect = (
             'they train no mask'
             if kind is OverlapLocationSampler
-            else 'one pixel each trains their masks'
+            else 'one location each trains their masks'
         )
         rules.append(Rule(sampler.get('threshold', 0.7), effect))
     return rules

@@ -9,8 +9,8 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from projects.sprnet.mask_targets import check_masks
 from projects.sprnet.errors import InputError
+from projects.sprnet.mask_targets import check_masks
 
 SAMPLES = 8  # of the training set
 # Of a box and the box around its mask. A rotation lowers it to 0.5.

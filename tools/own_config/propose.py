@@ -18,7 +18,7 @@ DETECTIONS = 100  # of a picture, as COCO has it; more in steps of it
 STRIDES = ((8, 16, 32, 64, 128), (4, 8, 16, 32, 64))
 BASES = (4, 3, 2)
 BOX_IOU, MASK_IOU = 0.5, 0.7  # above which anchors train boxes and masks
-# P2 has four times the pixels of P3; the mean IoU must gain this.
+# P2 has four times the locations of P3; the mean IoU must gain this.
 WORTH = 0.05
 ANCHORS = dict(
     type='AnchorGenerator', scales_per_octave=3, ratios=[0.5, 1.0, 2.0]

@@ -16,7 +16,7 @@ def complexity(
     """Count a model's parameters and the multiply-adds of one image.
 
     As MMDetection's get_flops.py does, this counts the forward pass up to the
-    raw outputs. For SPRNet this includes the masks of 100 pixels.
+    raw outputs. For SPRNet this includes the masks of 100 locations.
 
     Returns:
         ``parameters`` in millions and ``gmacs``, billions of multiply-adds;

@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import nn
 
-import projects.sprnet  # noqa: F401  registers OUTPUT_TYPES
+from projects.sprnet.structures import Features  # registers OUTPUT_TYPES, too
 
 from .clock import seconds
 from .latency import stage_seconds
@@ -58,8 +58,8 @@ def build_head(part: str, classes: int, device: torch.device) -> nn.Module:
     """
     config = read_config(DEFAULT['SPRNet-GFPN'])
     config.model.bbox_head.num_classes = classes
-    # A low overlap makes many pixels positive, so that ten objects already
-    # give as many training pixels as the sampler takes.
+    # A low overlap makes many locations positive, so that ten objects already
+    # give as many training locations as the sampler takes.
     config.model.mask_head.sampler.threshold = LOW_OVERLAP
     return getattr(build(config, device), part).train()
 
@@ -74,16 +74,17 @@ def head_training(
     """
     head = build_head(part, classes, device)
     torch.manual_seed(0)
-    feats = [
+    levels = tuple(
         torch.randn(1, 256, *level, device=device).requires_grad_()
         for level in LEVELS
-    ]
+    )
+    features = Features(levels) if part == 'mask_head' else levels
 
     def run(objects: int) -> float:
         sample = annotated(800, 1216, objects, classes, seed=0).to(device)
 
         def step() -> None:
-            losses = head.loss(feats, [sample]).values()
+            losses = head.loss(features, [sample]).values()
             sum(v if torch.is_tensor(v) else sum(v) for v in losses).backward()
 
         return seconds(step, device)
@@ -112,7 +113,7 @@ def masks_out(
     maps = disc.expand(100, 32, 32).contiguous()
     peak = Peak(device)
     times = [
-        seconds(lambda: convert(maps, boxes, height, width, 0.5), device)
+        seconds(lambda: convert(maps, [boxes], [(height, width)], 0.5), device)
         for _ in range(REPEATS)
     ]
     return dict(seconds=median(times), mib=peak.mib())

@@ -60,8 +60,8 @@ def spread(subject: Subject, side: int) -> None:
     data = subject.model.data_preprocessor(
         test_batch(picture(side, side), (side, side))
     )
-    feats = subject.model.extract_feat(data['inputs'])
-    scores = head(feats[: len(head.rtm_cls)])[0]
+    features = subject.model.extract_feat(data['inputs'])
+    scores = head(getattr(features, 'levels', features))[0]
     for level, cls, reg in zip(scores, head.rtm_cls, head.rtm_reg):
         cls.weight.mul_(1 / level.std())
         reg.weight.mul_(0.2 / level.std())
