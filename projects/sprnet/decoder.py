@@ -42,9 +42,8 @@ class Doubling:
         Returns:
             (P, 4 * M, C_out) in tree order.
         """
-        count, cells, _ = x.shape
         x = F.linear(x, self.weight, self.bias)
-        return x.view(count, 4 * cells, -1)
+        return x.unflatten(2, (4, -1)).flatten(1, 2)
 
 
 def tree_to_grid(x: Tensor, depth: int) -> Tensor:

@@ -117,7 +117,7 @@ def sample_pyramid(
     weights = share[:, :, 1, :, None] * share[:, :, 0, None]
     values = rows.index_select(0, taps.flatten()).unflatten(0, (-1, 4))
     values = weights.view(-1, 1, 4).to(values) @ values
-    return values.view(*points.shape[:2], -1).transpose(1, 2)
+    return values.view(*points.shape[:2], rows.shape[1]).transpose(1, 2)
 
 
 def sample_map(feat: Tensor, pictures: Tensor, points: Tensor) -> Tensor:
@@ -146,10 +146,8 @@ def sample_map(feat: Tensor, pictures: Tensor, points: Tensor) -> Tensor:
     shift = torch.addcmul(shift, pictures[:, None], below)
     grid = torch.addcmul(shift[:, None], points, scale)
     dtype = torch.promote_types(feat.dtype, torch.float32)
+    # padding_mode='border' writes outside of the gradient for a point of NaN.
     sampled = F.grid_sample(
-        column.to(dtype),
-        grid[None].to(dtype),
-        padding_mode='border',
-        align_corners=False,
+        column.to(dtype), grid[None].to(dtype), align_corners=False
     )
     return sampled[0].transpose(0, 1)
