@@ -133,7 +133,8 @@ def _canvas_weights(corners: Tensor, count: int, cells: int) -> Tensor:
     pixels = torch.arange(
         0.5, count, device=corners.device, dtype=corners.dtype
     )
-    shares = (pixels - start) / (stop - start)
+    sides = (stop - start).clamp_(min=0)  # no pixel is in a negative side
+    shares = (pixels - start) / sides
     outside = shares.floor() != 0
     weights = cell_weights(shares, cells)
     return weights.masked_fill_(outside[..., None], torch.nan)
