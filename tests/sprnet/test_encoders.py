@@ -1,57 +1,52 @@
 import pytest
 import torch
-import torch.nn.functional as F
-from support.helpers import all_pixels, at_all_pixels, pyramid
+from support.helpers import all_locations, pyramid
+from support.references import embeddings_of
 
 from projects.sprnet.encoders import ConsecutiveConvs, MultiScaleFusion
+from projects.sprnet.structures import Features, Instances
 
 SIZES = [(15, 17), (8, 9), (4, 5), (2, 3), (1, 2)]
-
-
-def dense_fusion(encoder, level):
-    return torch.cat([conv(level) for conv in encoder.convs], dim=1).relu()
-
-
-def dense_consecutive(encoder, level):
-    for conv in encoder.convs:
-        level = F.conv2d(level, conv.weight, conv.bias, padding=1).relu()
-    return level
-
-
 ENCODERS = [
-    (MultiScaleFusion, dict(channels=(8, 4, 4, 4)), dense_fusion),
+    (MultiScaleFusion, dict(channels=(8, 4, 4, 4))),
     (
         MultiScaleFusion,
         dict(channels=(4,) * 4, kernels=(3,) * 4, dilations=(1, 2, 4, 6)),
-        dense_fusion,
     ),
-    (ConsecutiveConvs, dict(channels=5, num_convs=4), dense_consecutive),
+    (ConsecutiveConvs, dict(channels=5, num_convs=4)),
 ]
 
 
-@pytest.mark.parametrize('kind,options,dense', ENCODERS)
-@pytest.mark.parametrize('chosen', ['all', 'some', 'none'])
-def test_equals_the_dense_convolutions_at_the_pixels(
-    kind, options, dense, chosen
-):
+def instances_at(picture, location):
+    return Instances(picture, None, torch.zeros_like(picture), location)
+
+
+@pytest.mark.parametrize('kind,options', ENCODERS)
+@pytest.mark.parametrize('chosen', ['all', 'some', 'twice', 'none'])
+def test_equals_the_dense_convolutions_at_the_locations(kind, options, chosen):
     torch.manual_seed(0)
     encoder = kind(6, **options)
     encoder.init_weights()
     for conv in encoder.convs:
         torch.nn.init.normal_(conv.bias)
-    feats = pyramid(SIZES)
-    indices, pixels = all_pixels(SIZES, batch=2)
-    count = dict(all=len(pixels), some=40, none=0)[chosen]
-    which = torch.randperm(len(pixels))[:count]
-    maps = [dense(encoder, level) for level in feats]
-    expected = at_all_pixels(maps)[which]
-    codes = encoder(feats, indices[which], pixels[which])
-    assert codes.shape == (len(which), encoder.out_channels)
-    torch.testing.assert_close(codes, expected, atol=1e-5, rtol=0)
+    features = Features(tuple(pyramid(SIZES)))
+    places = all_locations(SIZES, batch=2)
+    order = torch.randperm(len(places[0]))
+    which = dict(
+        all=order,
+        some=order[:40],
+        twice=order[:20].repeat(2),
+        none=order[:0],
+    )[chosen]
+    instances = instances_at(*(place[which] for place in places))
+    expected = embeddings_of(encoder, features, instances)
+    embeddings = encoder(features, instances)
+    assert embeddings.shape == (len(which), encoder.out_channels)
+    torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=0)
 
-    weight = torch.randn_like(codes) / 100
-    inputs = [*feats, *encoder.parameters()]
-    grads = torch.autograd.grad((codes * weight).sum(), inputs)
+    weight = torch.randn_like(embeddings) / 100
+    inputs = [*features.levels, *encoder.parameters()]
+    grads = torch.autograd.grad((embeddings * weight).sum(), inputs)
     reference = torch.autograd.grad((expected * weight).sum(), inputs)
     for grad, expected_grad in zip(grads, reference):
         torch.testing.assert_close(grad, expected_grad, atol=1e-5, rtol=0)

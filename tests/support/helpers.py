@@ -109,10 +109,10 @@ def pyramid(
     ]
 
 
-def all_pixels(
+def all_locations(
     sizes: Sequence[tuple[int, int]], batch: int
 ) -> tuple[Tensor, Tensor]:
-    """Image and pyramid index of every pixel."""
+    """Picture and index of every location of a batch's pyramids."""
     length = sum(h * w for h, w in sizes)
     return (
         torch.arange(batch).repeat_interleave(length),
@@ -120,8 +120,8 @@ def all_pixels(
     )
 
 
-def at_all_pixels(maps: Sequence[Tensor]) -> Tensor:
-    """Dense maps (N, C, H_l, W_l) as rows in the order of all_pixels."""
+def at_all_locations(maps: Sequence[Tensor]) -> Tensor:
+    """Dense maps (N, C, H_l, W_l) as rows in the order of all_locations."""
     rows = [level.flatten(2).transpose(1, 2) for level in maps]
     return torch.cat(rows, dim=1).flatten(0, 1)
 
@@ -129,7 +129,7 @@ def at_all_pixels(maps: Sequence[Tensor]) -> Tensor:
 def retina_head(
     classes: int, anchors: int, levels: int, **options
 ) -> nn.Module:
-    """A stock head that scores ``anchors`` anchors of a pixel."""
+    """A stock head that scores ``anchors`` anchors of a location."""
     generator = dict(
         type='AnchorGenerator',
         scales=[4],
@@ -151,9 +151,9 @@ def retina_head(
 def stock_candidates(
     cls_scores: Sequence[Tensor], head: nn.Module, cfg: dict
 ) -> tuple[Tensor, Tensor]:
-    """Pixels and scores (n,) of an image's candidates, as MMDetection selects
-    them from all pixels."""
-    start, pixels, scores = 0, [], []
+    """Locations and scores (n,) of a picture's candidates, as MMDetection
+    selects them from all locations."""
+    start, locations, scores = 0, [], []
     for logits, anchors in zip(
         cls_scores, head.prior_generator.num_base_priors
     ):
@@ -165,7 +165,7 @@ def stock_candidates(
         selected, _, priors, _ = filter_scores_and_topk(
             all_scores, cfg['score_thr'], cfg['nms_pre']
         )
-        pixels.append(start + priors // anchors)
+        locations.append(start + priors // anchors)
         scores.append(selected)
         start += len(logits) // anchors
-    return torch.cat(pixels), torch.cat(scores)
+    return torch.cat(locations), torch.cat(scores)
