@@ -1,4 +1,7 @@
-"""The location behind each detection. Shape letters: see :mod:`.structures`."""
+"""The location behind each detection.
+
+Shape letters: see :mod:`.structures`.
+"""
 
 from collections.abc import Sequence
 

@@ -105,7 +105,7 @@ def best_overlaps(anchors: Tensor, boxes: Tensor) -> BestOverlaps:
 
 
 class Assignment(NamedTuple):
-    """The best anchor of each location and the object that it overlaps most."""
+    """Each location's best anchor, and the object that it overlaps most."""
 
     overlaps: Tensor  # (L,) largest IoU of any of its A anchors and any object
     anchors: Tensor  # (L,) index of that anchor, in 0..A - 1
@@ -134,8 +134,9 @@ def positive_locations(
 ) -> tuple[Tensor, Tensor]:
     """Find the locations that train a mask (sections 3.2 and 3.3).
 
-    A location is positive if one of its anchors overlaps an object by more than
-    ``threshold``. Its object is the one that its best anchor overlaps most.
+    A location is positive if one of its anchors overlaps an object by more
+    than ``threshold``. Its object is the one that its best anchor overlaps
+    most.
 
     Args:
         anchors, boxes: As for :func:`assign_locations`.
@@ -160,8 +161,8 @@ def positive_and_best_locations(
 
     Returns:
         The result of :func:`positive_locations`, followed by those of
-        objects without a positive location, see :func:`best_locations`, if they
-        overlap an anchor.
+        objects without a positive location, see :func:`best_locations`, if
+        they overlap an anchor.
     """
     best = best_overlaps(anchors.flatten(0, 1), boxes)
     overlaps, _, objects = _assign(best, anchors.shape)

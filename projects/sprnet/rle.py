@@ -43,7 +43,8 @@ class RLEMasks:
 
     They suit large images and evaluation: MMDetection's CocoMetric accepts
     them. Its visualizer does not, and its DetInferencer only when asked for
-    data samples. They are those of :class:`.pasting.DenseMasks`, bit for bit.
+    data samples. On a CPU they are those of :class:`.pasting.DenseMasks`, bit
+    for bit; a GPU rounds otherwise.
     """
 
     def __call__(

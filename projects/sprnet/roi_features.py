@@ -67,10 +67,8 @@ class MapTable(NamedTuple):
             rows = [start, start + 1, start + width, start + width + 1]
             last = [width - 1, height - 1]
             fields.append([stride, *4 * [-0.5], 0, 0, *last, width, *rows])
-        table = number_table([*zip(*fields)], like)
-        return cls(
-            *table[:, maps].movedim(0, -1).split([1, 4, 2, 2, 1, 4], -1)
-        )
+        table = number_table(fields, like)
+        return cls(*table[maps].split([1, 4, 2, 2, 1, 4], -1))
 
 
 def points_in_boxes(boxes: Tensor, on: MapTable, centres: Tensor) -> Tensor:

@@ -227,7 +227,7 @@ class SPRHead(BaseModule):
         return enlarged(boxes, self.frame)
 
     def anchors(self, features: Features, meta: dict) -> Tensor:
-        """Return a picture's anchors (L, A, 4), without area in the padding."""
+        """Return a picture's anchors (L, A, 4); the padding's are empty."""
         sizes = pyramid_sizes(features.levels)
         return grid_anchors(
             self.base_anchors, self.strides, sizes, meta['pad_shape']

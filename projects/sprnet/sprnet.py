@@ -95,9 +95,10 @@ class SPRNet(SingleStageInstanceSegmentor):
         if encoder.reads_locations and not can_be_watched(head):
             raise InputError(
                 f'{type(self).__name__}: bbox_head.type={type(head).__name__} '
-                'selects its detections in its own way, so the locations behind '
-                f'them, which mask_head.encoder.type={type(encoder).__name__} '
-                'reads, are unknown; use an encoder that reads boxes, such as '
+                'selects its detections in its own way, so the locations '
+                'behind them, which '
+                f'mask_head.encoder.type={type(encoder).__name__} reads, are '
+                'unknown; use an encoder that reads boxes, such as '
                 'BoxGrid, or a head that inherits predict_by_feat from '
                 "MMDetection's BaseDenseHead"
             )
