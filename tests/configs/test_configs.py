@@ -29,7 +29,9 @@ MASK_OPTIONS = {
     ),
     'no-shortcut': lambda h: h.decoder.type == 'SinglePixelDecoder',
     'overlap-50': lambda h: h.sampler.get('threshold') == 0.5,
-    'plus-every-object': lambda h: h.sampler.type == 'EveryObjectLocationSampler',
+    'plus-every-object': lambda h: (
+        h.sampler.type == 'EveryObjectLocationSampler'
+    ),
     'plus-box': lambda h: (
         h.encoder.type == 'BoxGrid' and h.sampler.type == 'JitteredBoxSampler'
     ),
@@ -337,7 +339,9 @@ def test_variants_are_options():
         {
             'model.neck': dict(gate='tanh', gate_init='open', share_gate=True),
             'model.mask_head.sampler': dict(
-                type='EveryObjectLocationSampler', threshold=0.5, max_locations=7
+                type='EveryObjectLocationSampler',
+                threshold=0.5,
+                max_locations=7,
             ),
             'model.test_cfg.mask_thr_binary': 0.4,
         }

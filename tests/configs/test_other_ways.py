@@ -42,7 +42,9 @@ model.update(
     type=SPRNet,
     mask_head=dict(
         type=SPRHead,
-        sampler=dict(type=OverlapLocationSampler, threshold=0.7, max_locations=300),
+        sampler=dict(
+            type=OverlapLocationSampler, threshold=0.7, max_locations=300
+        ),
         encoder=dict(
             type=MultiScaleFusion,
             channels=(32, 16, 16, 16),

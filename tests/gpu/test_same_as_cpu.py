@@ -93,7 +93,10 @@ def test_run_lengths_are_those_of_dense_masks(config, device):
         results.append(predict(model))
     for dense, encoded in zip(*results):
         decoded = coco_mask.decode(encoded.masks).transpose(2, 0, 1)
-        assert torch.equal(dense.masks, torch.from_numpy(decoded).bool())
+        differing = dense.masks ^ torch.from_numpy(decoded).bool()
+        # A GPU pastes all masks together, and rounds otherwise.
+        most = 0 if device.type == 'cpu' else 1e-4 * dense.masks.sum()
+        assert differing.sum() <= most
 
 
 def test_views_are_merged_as_on_a_cpu(device, record_property):

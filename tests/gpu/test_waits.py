@@ -18,7 +18,7 @@ from projects.sprnet import RLEMasks
 
 RETINANET = CONFIGS / 'object_detection' / 'retinanet_r18_gfpn_shapes.py'
 # More waits than stock RetinaNet, at most
-PREDICTION, RUN_LENGTHS, TRAINING = 8, 10, 6
+PREDICTION, RUN_LENGTHS, TRAINING = 3, 7, 6
 
 
 @contextmanager

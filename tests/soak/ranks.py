@@ -53,7 +53,7 @@ def test_a_step_on_images_of_different_sizes_one_without_objects(
     for other in others:
         assert same_weights(other['weights'], first['weights'])
     # In one process: the sum of the images' mask losses, divided by the number
-    # of pixels in all images
+    # of masks in all images
     model, images, samples = model_and_data()
     counts = []
 

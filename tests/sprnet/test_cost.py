@@ -15,17 +15,18 @@ from support.helpers import (
 )
 from support.recorder import Recorder
 
-from projects.sprnet.pasting import ON_CPU
-from projects.sprnet.rle import COPIED_AT_ONCE, rle_masks
+from projects.sprnet import pasting
+from projects.sprnet.rle import rle_masks
+from projects.sprnet.structures import Features
 
-READING = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)
+READING = dict(locations=SHAPES_CONFIG, boxes=BOX_CONFIG)
 MODELS_READING = {k: Config.fromfile(v).model for k, v in READING.items()}
-MODEL = MODELS_READING['pixels']
+MODEL = MODELS_READING['locations']
 LEVELS = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
 CELLS = 32 * 32
 
 
-def spr_head(num_classes=6, reads='pixels'):
+def spr_head(num_classes=6, reads='locations'):
     """The mask head of the shapes' config."""
     torch.manual_seed(0)
     return MODELS.build(
@@ -38,14 +39,14 @@ def spr_head(num_classes=6, reads='pixels'):
     )
 
 
-def detections(head, count=100, pixels=60):
-    """Detections behind ``pixels`` different pixels."""
+def detections(head, count=100):
+    """Detections, some of them behind the same location."""
     torch.manual_seed(0)
     corner = 96 * torch.rand(count, 2)
     return InstanceData(
         bboxes=torch.cat([corner, corner + 32], dim=1),
         labels=torch.arange(count) % head.num_classes,
-        pixels=torch.arange(count) % pixels,
+        locations=torch.arange(count) % 60,
     )
 
 
@@ -66,9 +67,11 @@ def objects(large, small=0, classes=6):
 
 def maps(head, batch=1):
     """The maps that the mask head reads."""
-    feats = pyramid(LEVELS, batch, channels=64)
     fine = head.encoder.fine_channels
-    return [*feats, torch.randn(batch, fine, 32, 32)] if fine else feats
+    return Features(
+        tuple(pyramid(LEVELS, batch, channels=64)),
+        torch.randn(batch, fine, 32, 32) if fine else None,
+    )
 
 
 @pytest.fixture(params=READING)
@@ -78,32 +81,31 @@ def reads(request):
 
 def test_the_mask_branch_convolves_no_map(reads):
     """It convolves at most the grids of boxes."""
-    feats = pyramid(LEVELS, batch=1, channels=64)
-    with Recorder() as dense:
-        spr_head().encoder.convs[1](feats[0]).sum().backward()
-    assert dense.convolved == {LEVELS[0]}, 'the recorder sees convolutions'
     head = spr_head(reads=reads)
-    feats = maps(head)
+    features = maps(head)
+    with Recorder() as dense:
+        spr_head().encoder.convs[1](features.levels[0]).sum().backward()
+    assert dense.convolved == {LEVELS[0]}, 'the recorder sees convolutions'
     with Recorder() as made:
-        head.loss(feats, [objects(16)])['loss_mask'].backward()
-        head.predict(feats, [sample([], [])], [detections(head)])
+        head.loss(features, [objects(16)])['loss_mask'].backward()
+        head.predict(features, [sample([], [])], [detections(head)])
     assert made.sizes
-    assert made.convolved == (set() if reads == 'pixels' else {(7, 7)})
+    assert made.convolved == (set() if reads == 'locations' else {(7, 7)})
 
 
 def in_prediction(num_classes, reads):
     head = spr_head(num_classes, reads)
-    feats = maps(head)
+    features = maps(head)
     with torch.no_grad(), Recorder() as made:
-        head.predict(feats, [sample([], [])], [detections(head)])
+        head.predict(features, [sample([], [])], [detections(head)])
     return made
 
 
 def in_loss(num_classes, reads):
     head = spr_head(num_classes, reads)
-    feats = maps(head)
+    features = maps(head)
     with Recorder() as made:
-        head.loss(feats, [objects(16, classes=num_classes)])
+        head.loss(features, [objects(16, classes=num_classes)])
     return made
 
 
@@ -115,39 +117,23 @@ def test_tensors_do_not_depend_on_the_number_of_classes(task, reads):
     assert max(coco.sizes) < 60 * 80 * CELLS  # a map for each class
 
 
-@pytest.mark.parametrize('count,pixels', [(100, 60), (100, 1), (100, 100)])
-def test_a_pixel_is_encoded_and_decoded_once(count, pixels):
-    head, feats = spr_head(), pyramid(LEVELS, batch=2, channels=64)
-    calls = []
-    for module in (head.encoder, head.decoder):
-        module.register_forward_hook(
-            lambda module, args, out: calls.append((args, out))
-        )
-    both = [detections(head, count, pixels) for _ in range(2)]
-    with torch.no_grad():
-        head.predict(feats, [sample([], []), sample([], [])], both)
-    ((_, indices, encoded), codes), ((_, owners, _), logits) = calls
-    assert len(indices) == len(encoded) == len(codes) == 2 * pixels
-    assert len(owners) == len(logits) == 2 * count
-
-
 def test_the_largest_maps_are_made_in_parts():
     head = spr_head()
-    codes, masks = torch.randn(100, head.encoder.out_channels), range(100)
+    embeddings = torch.randn(100, head.encoder.out_channels)
     with torch.no_grad(), Recorder() as made:
-        head.decoder(codes, torch.tensor(masks), torch.tensor(masks) % 6)
+        head.decoder(embeddings, torch.arange(100) % 6)
     channels = head.decoder.classifier.in_channels
     # The maps of half the side are made at once.
-    assert max(made.sizes) == len(codes) * CELLS // 4 * channels
+    assert max(made.sizes) == len(embeddings) * CELLS // 4 * channels
 
 
 def test_gradients_grow_with_the_masks_and_not_with_their_square():
     head, made = spr_head(), {}
     for count in (100, 200):
-        codes = torch.randn(count, head.encoder.out_channels)
-        codes.requires_grad_()
+        embeddings = torch.randn(count, head.encoder.out_channels)
+        embeddings.requires_grad_()
         with Recorder() as recorder:
-            head.decoder(codes, None, torch.arange(count) % 6).sum().backward()
+            head.decoder(embeddings, torch.arange(count) % 6).sum().backward()
         made[count] = sum(recorder.sizes)
     assert made[200] < 2.01 * made[100]
 
@@ -163,46 +149,58 @@ def test_run_lengths_never_stand_in_an_image():
     tracemalloc.start()
     with Recorder() as made:
         rles = rle_masks(
-            probabilities, torch.cat([boxes, whole]), height, width, 0.5
+            probabilities, torch.cat([boxes, whole]), (height, width), 0.5
         )
     arrays = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(rles) == 100
-    assert max(made.sizes) <= COPIED_AT_ONCE + ON_CPU.at_once
+    assert max(made.sizes) <= pasting.ON_CPU_AT_ONCE
     assert made.peak + arrays < 100 * 2**20
 
 
-def test_patches_are_hardly_larger_than_their_boxes():
+def test_windows_are_hardly_larger_than_their_boxes():
     """Even if they are long, thin, and lie or stand."""
     torch.manual_seed(0)
     start = 900 * torch.rand(100, 2)
     sides = torch.tensor([[1000.0, 3], [3, 1000]]).repeat(50, 1)
     boxes = torch.cat([start, start + sides], dim=1)
     with Recorder() as made:
-        rle_masks(torch.rand(100, 32, 32), boxes, 2000, 2000, 0.5)
+        rle_masks(torch.rand(100, 32, 32), boxes, (2000, 2000), 0.5)
     area = 100 * 1000 * 3
     # The rest are weights of 32 cells for each row and column.
     assert sum(made.sizes) < 10 * (area + 100 * 32 * 1003)
 
 
-def in_training(annotated, reads='pixels'):
+def test_a_gpu_pastes_in_parts(monkeypatch):
+    monkeypatch.setattr(pasting, 'ON_GPU_AT_ONCE', 2 * 400 * 500)
+    boxes = torch.tensor([[10.0, 20, 300, 350]]).repeat(100, 1)
+    with Recorder() as made:
+        pasting.paste_together(
+            torch.rand(100, 32, 32), [boxes], [(400, 500)], 0.5
+        )
+    masks, *others = sorted(made.sizes, reverse=True)
+    assert masks == 100 * 400 * 500
+    assert others[0] == pasting.ON_GPU_AT_ONCE
+
+
+def in_training(annotated, reads='locations'):
     """Record the loss and its gradients, and count the masks that train."""
     head = spr_head(reads=reads)
-    feats = maps(head)
-    head.sampler.max_pixels = head.sampler.max_boxes = 30
+    features = maps(head)
+    head.sampler.max_locations = head.sampler.max_boxes = 30
     counts = []
     head.register_forward_hook(lambda m, args, out: counts.append(len(out)))
     with Recorder() as made:
-        head.loss(feats, [annotated])['loss_mask'].backward()
+        head.loss(features, [annotated])['loss_mask'].backward()
     return made, *counts
 
 
-def test_losses_do_not_depend_on_objects_without_pixels():
-    few, pixels = in_training(objects(16))
-    assert 10 < pixels < 30
+def test_losses_do_not_depend_on_objects_without_locations():
+    few, locations = in_training(objects(16))
+    assert 10 < locations < 30
     for small in (144, 1984):  # multiples of BOXES_AT_ONCE
         many, same = in_training(objects(16, small))
-        assert same == pixels
+        assert same == locations
         # Beside a few numbers for each object
         assert set(many.sizes) <= set(few.sizes) | {16 + small}
         assert many.peak <= 1.001 * few.peak

@@ -14,7 +14,7 @@ from support.helpers import (
 from projects.sprnet.detections import (
     candidates,
     predict_boxes,
-    predict_boxes_and_pixels,
+    predict_boxes_and_locations,
 )
 
 SIZES = [(16, 12), (8, 6), (4, 3), (2, 2)]
@@ -39,7 +39,7 @@ def detector():
 @pytest.fixture
 def feats(detector):
     torch.manual_seed(3)
-    return detector.extract_feat(torch.randn(2, 3, *INPUT))
+    return detector.extract_feat(torch.randn(2, 3, *INPUT)).levels
 
 
 @pytest.mark.parametrize('rescale', [False, True])
@@ -52,7 +52,7 @@ def test_detections_are_the_stock_heads_bit_for_bit(
     expected = head.predict_by_feat(
         *head(feats), batch_img_metas=METAS, rescale=rescale
     )
-    for find in (predict_boxes, predict_boxes_and_pixels):
+    for find in (predict_boxes, predict_boxes_and_locations):
         results = find(head, feats, METAS, rescale)
         for per_image, stock in zip(results, expected):
             assert len(stock) > 50
@@ -61,14 +61,14 @@ def test_detections_are_the_stock_heads_bit_for_bit(
     head.test_cfg.min_bbox_size = 0
 
 
-def test_pixels_are_where_the_boxes_and_scores_come_from(detector, feats):
-    """Each detection is among the decoded anchors of its pixel."""
+def test_locations_are_where_the_boxes_and_scores_come_from(detector, feats):
+    """Each detection is among the decoded anchors of its location."""
     head = detector.bbox_head
     scores, deltas = head(feats)
     sizes = [s.shape[-2:] for s in scores]
     priors = torch.cat(head.prior_generator.grid_priors(sizes, device='cpu'))
     for n, results in enumerate(
-        predict_boxes_and_pixels(head, feats, METAS, rescale=False)
+        predict_boxes_and_locations(head, feats, METAS, rescale=False)
     ):
         flat_scores, flat_deltas = (
             torch.cat(
@@ -77,8 +77,8 @@ def test_pixels_are_where_the_boxes_and_scores_come_from(detector, feats):
             for levels, channels in ((scores, head.num_classes), (deltas, 4))
         )
         boxes = head.bbox_coder.decode(priors, flat_deltas, max_shape=INPUT)
-        boxes = boxes.view(-1, 9, 4)[results.pixels]
-        logits = flat_scores.view(-1, 9, head.num_classes)[results.pixels]
+        boxes = boxes.view(-1, 9, 4)[results.locations]
+        logits = flat_scores.view(-1, 9, head.num_classes)[results.locations]
         logits = logits[range(100), :, results.labels]
         assert len(results) == 100
         same_score = torch.isclose(logits.sigmoid(), results.scores[:, None])
@@ -91,7 +91,7 @@ SOFTMAX = dict(type='CrossEntropyLoss', use_sigmoid=False)
 
 
 def outputs(classes=CLASSES):
-    """Outputs of a head with two anchors a pixel, of one image."""
+    """Outputs of a head with two anchors a location, of one picture."""
     torch.manual_seed(0)
     scores = [3 * torch.randn(1, 2 * classes, *s) - 3 for s in SIZES]
     scores[2] -= 90  # a level without candidates
@@ -99,7 +99,7 @@ def outputs(classes=CLASSES):
 
 
 def both(head, outs, **cfg):
-    """The head's candidates, with pixels, and the expected pixels."""
+    """The head's candidates, with locations, and the expected locations."""
     cfg = ConfigDict(cfg)
     (found,) = candidates(head, outs, METAS[:1], cfg, rescale=True)
     (stock,) = head.predict_by_feat(
@@ -113,20 +113,20 @@ def both(head, outs, **cfg):
 
 
 def by_loops(maps, threshold, count):
-    """The pixel of each score above the threshold, level by level, at most
+    """The location of each score above the threshold, level by level, at most
     ``count`` each, best first."""
-    pixels, start = [], 0
+    locations, start = [], 0
     for level in maps:
         scores = level[0].sigmoid().flatten(1)
         above = [
-            (-score, pixel)
-            for pixel, column in enumerate(scores.T.tolist())
+            (-score, location)
+            for location, column in enumerate(scores.T.tolist())
             for score in column
             if score > threshold
         ]
-        pixels += [start + pixel for _, pixel in sorted(above)[:count]]
+        locations += [start + place for _, place in sorted(above)[:count]]
         start += scores.shape[1]
-    return pixels
+    return locations
 
 
 @pytest.mark.parametrize('threshold', [0, 1e-3, 0.05, 0.5, 0.999, 1])
@@ -135,7 +135,7 @@ def test_candidates_of_sigmoids_against_loops(threshold, count):
     outs = outputs()
     head = retina_head(CLASSES, 2, len(SIZES))
     found, expected = both(head, outs, score_thr=threshold, nms_pre=count)
-    assert found.pixels.tolist() == expected.tolist()
+    assert found.locations.tolist() == expected.tolist()
     assert expected.tolist() == by_loops(outs[0], threshold, count)
     assert bool(len(found)) == (threshold < 1)
 
@@ -144,7 +144,7 @@ def test_candidates_of_a_softmax():
     head = retina_head(CLASSES, 2, len(SIZES), loss_cls=SOFTMAX)
     outs = outputs(CLASSES + 1)
     found, expected = both(head, outs, score_thr=0.3, nms_pre=1000)
-    assert found.pixels.tolist() == expected.tolist() and len(found) > 20
+    assert found.locations.tolist() == expected.tolist() and len(found) > 20
 
 
 def test_a_score_of_nan_hides_no_other():
@@ -152,7 +152,7 @@ def test_a_score_of_nan_hides_no_other():
     outs[0][0][:, 0] = NAN
     head = retina_head(CLASSES, 2, len(SIZES))
     found, expected = both(head, outs, score_thr=0.05, nms_pre=20)
-    assert found.pixels.tolist() == expected.tolist()
+    assert found.locations.tolist() == expected.tolist()
     assert (expected < SIZES[0][0] * SIZES[0][1]).sum() == 20
 
 

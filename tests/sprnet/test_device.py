@@ -1,6 +1,7 @@
 """Every model on a pretended GPU: no tensor of another device, few waits."""
 
 import copy
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -20,18 +21,17 @@ from support.helpers import (
     read_config,
     sample,
 )
-from support.simulated_device import simulated_device
-from torch.utils._python_dispatch import TorchDispatchMode
+from support.simulated_device import DeviceOperators, simulated_device
 
-from projects.sprnet import GFPN, PooledGFPN, RLEMasks
-from projects.sprnet.mask_outputs import DenseMasks
+from projects.sprnet import GFPN, DenseMasks, PooledGFPN, RLEMasks, pasting
+from projects.sprnet.structures import Features
 
 SIZE = (128, 128)
 BRANCH = CONFIGS / 'mask_branch'
-JITTERED = {
-    'mask_head.sampler': dict(_delete_=True, type='JitteredBoxSampler')
+AT_BOXES = {
+    'mask_head.sampler': dict(_delete_=True, type='JitteredBoxSampler'),
+    'mask_head.encoder': dict(_delete_=True, type='BoxGrid'),
 }
-GRID = {'mask_head.encoder': dict(_delete_=True, type='BoxGrid')}
 ATSS, FCOS, GFL = (
     CONFIGS / 'other_heads' / f'sprnet_{head}_r50_fpn_1x_coco.py'
     for head in ('atss', 'fcos', 'gfl')
@@ -46,8 +46,7 @@ CASES = {
         {},
     ),
     'BoxGrid': (BOX_CONFIG, {'mask_head.encoder.fine_channels': 8}),
-    'BoxGrid, paper sampler': (SHAPES_CONFIG, GRID),
-    'jittered frames': (SHAPES_CONFIG, {**JITTERED, 'mask_head.frame': 1.2}),
+    'wider frames': (SHAPES_CONFIG, {**AT_BOXES, 'mask_head.frame': 1.2}),
     'frozen': (
         CONFIGS / 'frozen_detector' / 'sprnet_r18_fpn_frozen_shapes.py',
         {},
@@ -55,7 +54,7 @@ CASES = {
     'ATSSHead': (ATSS, {}),
     'GFLHead': (GFL, {}),
     'FCOSHead': (FCOS, {}),
-    'FCOSHead, BoxGrid': (FCOS, {**JITTERED, **GRID}),
+    'FCOSHead, BoxGrid': (FCOS, AT_BOXES),
 }
 SMALL = {
     'backbone.depth': 18,
@@ -71,10 +70,8 @@ SMALL = {
     'test_cfg.min_bbox_size': -1,  # how often it waits depends on the boxes
 }
 BACKBONE = list(SMALL)[:4]  # and its channels
-# Waits of two images beyond those of the stock detector: two for each image,
-# and in prediction two more for run lengths; two for pixels that instances
-# share; five in the first step of a training
-PREDICT, RLE, TRAIN, PIXELS, FIRST = 2, 4, 4, 2, 5
+# Waits of two pictures beyond those of the stock detector
+PREDICT, RLE, TRAIN = 0, 4, 4
 
 
 def small(case):
@@ -157,12 +154,10 @@ def test_a_model_works_on_the_device_and_hardly_waits(case):
         assert (one.masks != wanted.masks).float().mean() < 1e-4
         assert one.masks.any()
 
-    pixels = PIXELS if model.mask_head.encoder.reads_pixels else 0
     stock = stock_waits(config, predict)
-    assert_few(when_predicting, stock, PREDICT + pixels)
-    assert_few(with_runs, stock, RLE + pixels)
-    stock = stock_waits(config, train)
-    assert_few(when_training, stock, TRAIN + pixels + FIRST)
+    assert_few(when_predicting, stock, PREDICT)
+    assert_few(with_runs, stock, RLE)
+    assert_few(when_training, stock_waits(config, train), TRAIN)
 
 
 @pytest.mark.parametrize('gate', ['sigmoid', 'tanh', 'square', 'relu_tanh'])
@@ -189,24 +184,71 @@ def test_necks_work_on_the_device(gate, neck, options):
         assert torch.equal(x, wanted)
 
 
-class Launches(TorchDispatchMode):
-    """Count the operators that run."""
+# Models of the paper, and the operators that their prediction gives to the
+# device beyond stock RetinaNet's, by batch size
+FPN_CONFIG = CONFIGS / 'sprnet_r50_fpn_1x_coco.py'
+OPERATORS = {
+    FPN_CONFIG: {1: 65, 8: 150},
+    CONFIGS / 'sprnet_r50_gfpn_1x_coco.py': {1: 80, 8: 165},
+    CONFIGS / 'plus' / 'sprnet_r50_gfpn_plus-box_1x_coco.py': {1: 90, 8: 175},
+}
+WAITS = 3  # of a batch
 
-    count = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += 1
-        return function(*args, **(kwargs or {}))
+def operators_and_waits(config, count, stock=False):
+    """Predict pictures of 100 objects each; return where operators run, and
+    the waits."""
+    cfg = read_config(config)
+    cfg.merge_from_dict({f'model.{k}': v for k, v in SMALL.items()})
+    cfg.model.backbone.init_cfg = None
+    cfg.model.test_cfg.nms_pre = 1000
+    if stock:
+        cfg.model.pop('mask_head')
+        cfg.model.type = 'RetinaNet'
+    else:
+        cfg.model.mask_head.decoder.channels = 16
+        if cfg.model.mask_head.encoder.get('fine_channels'):
+            cfg.model.mask_head.encoder.fine_channels = 8
+    torch.manual_seed(0)
+    model, images = MODELS.build(cfg.model).eval(), torch.rand(count, 3, *SIZE)
+    samples = [sample([], [], SIZE) for _ in range(count)]
+    for image in samples:
+        size = dict(ori_shape=(43, 64), scale_factor=(2.0, 128 / 43))
+        image.set_metainfo(size)
+    with simulated_device() as waits, torch.no_grad():
+        model, images = model.to('lazy'), images.to('lazy')
+        waits.clear()
+        with DeviceOperators() as operators:
+            results = model.predict(images, samples)
+    assert [len(r.pred_instances) for r in results] == [100] * count
+    return operators.places, list(waits)
+
+
+@pytest.mark.parametrize('count', [1, 8])
+def test_a_prediction_has_few_operators_and_waits_of_its_own(
+    monkeypatch, count
+):
+    # As many parts as for pictures of 427 x 640 pixels
+    at_once = pasting.ON_GPU_AT_ONCE * (43 * 64) // (427 * 640)
+    monkeypatch.setattr(pasting, 'ON_GPU_AT_ONCE', at_once)
+    stock, stock_waits = operators_and_waits(FPN_CONFIG, count, stock=True)
+    for config, most in OPERATORS.items():
+        places, waits = operators_and_waits(config, count)
+        ours = Counter(p for p in places if p.startswith('projects/sprnet'))
+        extra = len(places) - len(stock)
+        assert sum(ours.values()) > 30
+        assert extra <= most[count], (config.stem, ours)
+        assert len(waits) - len(stock_waits) <= WAITS, waits
 
 
 def detections(count, classes):
-    """Objects of many sizes, behind ``count`` different pixels."""
+    """Objects of many sizes, behind ``count`` different locations."""
     torch.manual_seed(0)
     centres, sides = 400 * torch.rand(count, 2), 8 + 150 * torch.rand(count, 2)
     return InstanceData(
         bboxes=torch.cat([centres - sides / 2, centres + sides / 2], dim=1),
         labels=torch.arange(count) % classes,
-        pixels=torch.arange(count),
+        locations=torch.arange(count),
     )
 
 
@@ -214,32 +256,28 @@ def detections(count, classes):
 def test_more_detections_need_no_more_operators_or_waits(name):
     head, image = small(name).mask_head, sample([], [], (400, 400))
     sizes = [(64 // 2**i, 64 // 2**i) for i in range(5)]
-    feats = pyramid(sizes, batch=1, channels=64)
-    if head.encoder.fine_channels:
-        feats.append(torch.randn(1, 8, 128, 128))
-    operators, counted_waits = {}, {}
+    levels, fine = pyramid(sizes, 1, 64), torch.randn(1, 8, 128, 128)
+    numbers = {}
     with simulated_device() as waits, torch.no_grad():
         head.to('lazy')
-        feats = [feat.to('lazy') for feat in feats]
-        for count in (10, 500):
+        features = Features(
+            tuple(level.to('lazy') for level in levels), fine.to('lazy')
+        )
+        for count in (10, 400):
             found = detections(count, head.num_classes).to('lazy')
             maps = torch.rand(count, 32, 32).to('lazy')
-            paste = (maps, found.bboxes, 400, 400, 0.5)
+            paste = (maps, [found.bboxes], [(400, 400)], 0.5)
             for step, run, arguments in (
-                ('branch', head.predict_maps, (feats, [image], [found])),
+                ('branch', head.probabilities, (features, [image], [found])),
                 ('dense', DenseMasks(), paste),
                 ('rle', RLEMasks(), paste),
             ):
                 waits.clear()
-                with Launches() as launches:
+                with DeviceOperators() as operators:
                     run(*arguments)
-                operators[step, count] = launches.count
-                counted_waits[step, count] = len(waits)
-    assert operators['branch', 10] == operators['branch', 500]
-    for step in ('dense', 'rle'):
-        assert operators[step, 500] < operators[step, 10] + 50, operators
+                numbers[step, count] = len(operators.places), len(waits)
     for step in ('branch', 'dense', 'rle'):
-        assert counted_waits[step, 10] == counted_waits[step, 500]
+        assert numbers[step, 10] == numbers[step, 400]
 
 
 @pytest.mark.parametrize('name', ['MultiScaleFusion', 'BoxGrid'])

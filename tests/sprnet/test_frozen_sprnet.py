@@ -10,7 +10,7 @@ READING = [
 ]
 
 
-@pytest.fixture(params=READING, ids=['pixels', 'boxes'])
+@pytest.fixture(params=READING, ids=['locations', 'boxes'])
 def model(request):
     return build_model(request.param).train()
 

@@ -19,9 +19,14 @@ from support.helpers import (
 )
 from torch import nn
 
-from projects.sprnet.pasting import paste_masks
-from projects.sprnet.pixels import best_overlaps, best_pixels, positive_pixels
+from projects.sprnet.locations import (
+    best_locations,
+    best_overlaps,
+    positive_locations,
+)
+from projects.sprnet.pasting import paste_one_by_one
 from projects.sprnet.samplers import EveryObjectLocationSampler
+from projects.sprnet.structures import Features
 
 SIZE = (96, 128)
 META = dict(pad_shape=SIZE)
@@ -89,13 +94,13 @@ def model(request, models):
     [NOTHING, 2 * NOTHING, CROWD_ONLY],
     ids=['an image', 'images', 'crowd'],
 )
-def test_training_on_background_alone(models, samples):
-    losses = train(copy.deepcopy(models['MultiScaleFusion']), samples)
+def test_training_on_background_alone(model, samples):
+    losses = train(model, samples)
     assert losses['loss_mask'] == losses['loss_bbox'] == 0
     assert losses['loss_cls'] > 0
 
 
-def test_maps_of_a_single_pixel(model):
+def test_maps_of_a_single_location(model):
     size = (8, 8)
     feats = model.neck(model.backbone(torch.zeros(2, 3, *size)))
     assert {feat.shape[2:] for feat in feats} == {(1, 1)}
@@ -148,14 +153,15 @@ def test_the_mask_loss_sums_more_cells_than_half_precision_counts(
     boxes = torch.cat([corners, corners + 34], dim=1).tolist()
     objects = [sample(boxes, [0] * 300, SIZE)]
     head = copy.deepcopy(models['MultiScaleFusion'].mask_head)
-    feats = [torch.randn(1, 64, 96 // s, 128 // s) for s in (8, 16, 32)]
-    feats += [torch.randn(1, 64, 2, 2), torch.randn(1, 64, 1, 1)]
-    cells = head.positives(objects[0].gt_instances, META, feats).targets
-    assert cells.numel() > torch.finfo(torch.float16).max
-    losses = [
-        head.to(kind).loss([f.to(kind) for f in feats], objects)['loss_mask']
-        for kind in (torch.float32, dtype)
-    ]
+    sizes = [(12, 16), (6, 8), (3, 4), (2, 2), (1, 1)]
+    levels = [torch.randn(1, 64, *size) for size in sizes]
+    losses = []
+    for kind in (torch.float32, dtype):
+        features = Features(tuple(level.to(kind) for level in levels))
+        gt = objects[0].gt_instances
+        cells = head.to(kind).training_instances(0, gt, META, features).target
+        assert cells.numel() > torch.finfo(torch.float16).max
+        losses.append(head.loss(features, objects)['loss_mask'])
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
 
 
@@ -167,19 +173,21 @@ def test_pure_functions_in_half_precision(dtype):
     anchors = torch.cat([corners, corners + 200 + corners.flip(0)], dim=1)
     anchors = anchors.to(dtype)
     objects = anchors[::4] + 8
-    pixels = anchors.view(10, 2, 4)
+    of_locations = anchors.view(10, 2, 4)
     for function in (
         lambda a, b: best_overlaps(a.flatten(0, 1), b),
-        best_pixels,
-        lambda a, b: positive_pixels(a, b, 0.5),
+        best_locations,
+        lambda a, b: positive_locations(a, b, 0.5),
     ):
-        half = function(pixels, objects)
-        single = function(pixels.float(), objects.float())
+        half = function(of_locations, objects)
+        single = function(of_locations.float(), objects.float())
         for field, expected in zip(half, single):
             assert len(field) and torch.equal(field, expected)
     grids = torch.ones(5, 32, 32, dtype=dtype)
-    masks = paste_masks(grids, objects, 600, 800, 0.5)
-    expected = paste_masks(grids.float(), objects.float(), 600, 800, 0.5)
+    masks = paste_one_by_one(grids, objects, (600, 800), 0.5)
+    expected = paste_one_by_one(
+        grids.float(), objects.float(), (600, 800), 0.5
+    )
     assert torch.equal(masks, expected) and masks.any()
 
 
@@ -188,8 +196,8 @@ def decoded(model):
     head = model.bbox_head
     with torch.no_grad():
         torch.manual_seed(1)
-        feats = model.extract_feat(torch.randn(1, 3, *SIZE))
-        deltas = head(model.levels(feats))[1]
+        features = model.extract_feat(torch.randn(1, 3, *SIZE))
+        deltas = head(features.levels)[1]
     sizes = [d.shape[2:] for d in deltas]
     priors = head.prior_generator.grid_priors(sizes, device='cpu')
     deltas = [d[0].permute(1, 2, 0).reshape(-1, 4) for d in deltas]
@@ -204,9 +212,9 @@ def test_scores_exactly_equal(model):
     nn.init.normal_(model.bbox_head.retina_reg.weight, std=0.02)
     detections = detect(model)
     assert len(detections) == 100 and len(detections.scores.unique()) == 1
-    if not model.mask_head.encoder.reads_pixels:
+    if not model.mask_head.encoder.reads_locations:
         return
-    candidates = decoded(model)[detections.pixels]
+    candidates = decoded(model)[detections.locations]
     distances = (candidates - detections.bboxes[:, None]).abs().amax(dim=2)
     assert distances.amin(dim=1).max() < 1e-3
 
@@ -257,17 +265,17 @@ def test_bad_boxes_spoil_no_others(model):
     head, good = model.mask_head, torch.tensor([[10.0, 12, 60, 58]])
     image, both = sample([], [], SIZE), torch.cat([BAD_BOXES, good])
     with torch.no_grad():
-        feats = model.eval().extract_feat(torch.zeros(1, 3, *SIZE))
+        features = model.eval().extract_feat(torch.zeros(1, 3, *SIZE))
         alone, among = (
             head.predict(
-                feats,
+                features,
                 [image],
                 [
                     InstanceData(
                         bboxes=boxes,
                         labels=torch.full((len(boxes),), 2),
                         scores=torch.full((len(boxes),), 0.5),
-                        pixels=torch.full((len(boxes),), 77),
+                        locations=torch.full((len(boxes),), 77),
                     )
                 ],
             )[0]
@@ -278,17 +286,17 @@ def test_bad_boxes_spoil_no_others(model):
     assert not among.masks[[0, 4, 5, 6, 7]].any()
 
 
-def test_bad_objects_have_no_pixels_and_take_none():
+def test_bad_objects_have_no_locations_and_take_none():
     centres = torch.arange(4, 128, 8).float()
     centres = torch.cartesian_prod(centres, centres)
     anchors = torch.cat([centres - 16, centres + 16], dim=1)[:, None]
     good = torch.tensor([[24.0, 24, 56, 56], [90, 90, 96, 97]])
     sampler = EveryObjectLocationSampler(threshold=0.5)
-    pixels, instances, _ = sampler(anchors, good)
-    assert set(instances.tolist()) == {0, 1}
-    among = sampler(anchors, torch.cat([BAD_BOXES, good]))
-    assert torch.equal(among[0], pixels)
-    assert torch.equal(among[1], instances + len(BAD_BOXES))
+    alone = sampler(good, anchors)
+    assert set(alone.objects.tolist()) == {0, 1}
+    among = sampler(torch.cat([BAD_BOXES, good]), anchors)
+    assert torch.equal(among.locations, alone.locations)
+    assert torch.equal(among.objects, alone.objects + len(BAD_BOXES))
 
 
 @pytest.mark.parametrize('layer', ['classifier', 'retina_cls', 'conv1'])

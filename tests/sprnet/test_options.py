@@ -36,7 +36,7 @@ WRONG = [
     ('GFPN', 'gate_init', ['closed', True]),
     ('GFPN', 'share_gate', ['no', 1]),
     ('OverlapLocationSampler', 'threshold', [-0.1, 1, 1.5, '0.7']),
-    ('OverlapLocationSampler', 'max_pixels', [0, 2.5, '300']),
+    ('OverlapLocationSampler', 'max_locations', [0, 2.5, '300']),
     ('JitteredBoxSampler', 'copies', [0]),
     ('JitteredBoxSampler', 'max_boxes', [1.5]),
     ('JitteredBoxSampler', 'std', [0.25, -0.1, '0.1']),
@@ -46,13 +46,9 @@ WRONG = [
     ('ConsecutiveConvs', 'num_convs', [0]),
     ('ConsecutiveConvs', 'channels', [0]),
     ('SinglePixelDecoder', 'channels', [0, '64']),
-    ('SinglePixelDecoder', 'num_linear', [0]),
-    ('ShortcutPixelDecoder', 'num_relu', [-1]),
     ('BoxGrid', 'out_channels', [0]),
-    ('BoxGrid', 'grid_size', [0, 7.5]),
-    ('BoxGrid', 'samples', ['2']),
+    ('BoxGrid', 'fine_stride', [0, 4.5]),
     ('BoxGrid', 'num_convs', [-1]),
-    ('BoxGrid', 'finest_scale', [0]),
     ('BoxGrid', 'strides', [8, (8, 0)]),
 ]
 
@@ -97,6 +93,9 @@ def build_model(**options):
     return MODELS.build(cfg.model)
 
 
+BOXES = dict(type='JitteredBoxSampler', _delete_=True)
+
+
 def anchors(kind, **options):
     return dict(type=kind, strides=[4, 8, 16, 32, 64], **options)
 
@@ -110,6 +109,16 @@ def anchors(kind, **options):
         ('decoder.num_classes=80 must be 6', {'decoder.num_classes': 80}),
         ('loss_mask.use_sigmoid=False', {'loss_mask.use_sigmoid': False}),
         ("loss_mask.reduction='sum'", {'loss_mask.reduction': 'sum'}),
+        (
+            'sampler.chooses_locations=False must be True, since '
+            'encoder.type=MultiScaleFusion reads locations',
+            {'sampler': BOXES},
+        ),
+        (
+            'sampler.chooses_locations=True must be False, since '
+            'encoder.type=BoxGrid reads boxes',
+            {'encoder': dict(type='BoxGrid', _delete_=True)},
+        ),
         ('frame=0', {'frame': 0}),
         ('frame=-1.1', {'frame': -1.1}),
         ("frame='1.1'", {'frame': '1.1'}),
@@ -157,7 +166,7 @@ def test_a_wrong_setting_is_named(option, value):
 @pytest.mark.parametrize(
     'part,kind,expected',
     [
-        ('sampler', 'RandomPixelSampler', 'JitteredBoxSampler'),
+        ('sampler', 'RandomLocationSampler', 'JitteredBoxSampler'),
         ('encoder', 'MultiScaleFushion', 'BoxGrid'),
         ('decoder', 'PixelReconstruction', 'ShortcutPixelDecoder'),
         ('mask_output', 'PolygonMasks', 'RLEMasks'),
@@ -197,15 +206,16 @@ def test_an_unknown_type_is_named_beside_those_of_the_project(
         (
             'mask_head.encoder.strides',
             [(4, 4), (8, 8)],
-            'mask_head.anchor_generator.strides=[(8, 8), ',
+            'bbox_head.prior_generator.strides=[(8, 8), ',
             {
                 'mask_head.encoder': dict(
                     type='BoxGrid', strides=(4, 8), _delete_=True
-                )
+                ),
+                'mask_head.sampler': BOXES,
             },
         ),
         (
-            'mask_head.anchor_generator.strides',
+            'mask_head.strides',
             [(4, 4), (8, 8), (16, 16), (32, 32), (64, 64)],
             'bbox_head.prior_generator.strides=[(8, 8), ',
             {
@@ -215,7 +225,7 @@ def test_an_unknown_type_is_named_beside_those_of_the_project(
             },
         ),
         (
-            'mask_head.anchor_generator.num_levels',
+            'bbox_head.prior_generator.num_levels',
             5,
             'neck.num_outs=4',
             {'neck.num_outs': 4},
@@ -228,6 +238,12 @@ def test_parts_that_do_not_fit_are_named(kind, option, value, source, options):
         build_model(type=kind, **options)
     message = f'{kind}: {option}={value} must be {source}'
     assert str(error.value).startswith(message)
+
+
+def test_a_sampler_of_locations_needs_anchors():
+    cfg = copy.deepcopy(CONFIG.model.mask_head)
+    with pytest.raises(ValueError, match='OverlapLocationSampler.*anchor_gen'):
+        MODELS.build(dict(cfg, num_classes=6, in_channels=64))
 
 
 def test_a_misspelt_option_is_named():

@@ -15,7 +15,7 @@ from support.small_models import shrink
 from torch import nn
 
 from projects.sprnet import SPRHead
-from projects.sprnet.detections import predict_boxes_and_pixels
+from projects.sprnet.detections import predict_boxes_and_locations
 from projects.sprnet.pyramid import locate, pyramid_sizes
 from projects.sprnet.sprnet import in_float32
 
@@ -84,13 +84,10 @@ def samples():
 def read_at_boxes(model):
     """Give an SPRNet a mask head that reads boxes, and return the model."""
     head = model.mask_head
-    strides = [stride for stride, _ in head.anchor_generator.strides]
+    strides = [stride for stride, _ in head.strides]
     model.mask_head = SPRHead(
         num_classes=head.num_classes,
         in_channels=head.in_channels,
-        anchor_generator=dict(
-            type='AnchorGenerator', scales=[4], ratios=[1], strides=strides
-        ),
         sampler=dict(type='JitteredBoxSampler'),
         encoder=dict(type='BoxGrid', strides=strides),
         decoder=dict(type='ShortcutPixelDecoder', channels=32),
@@ -131,21 +128,23 @@ def test_boxes_are_the_stock_detectors_bit_for_bit(pair, images):
     assert_boxes_equal(pair, images)
 
 
-def test_a_pixel_is_the_one_that_scored_the_detection(pair, images):
+def test_a_location_is_the_one_that_scored_the_detection(pair, images):
     model, _ = pair
-    if not model.mask_head.encoder.reads_pixels:
+    if not model.mask_head.encoder.reads_locations:
         pytest.skip('its masks are read at the box')
     head = model.bbox_head
     with torch.no_grad():
-        feats = model.extract_feat(images)
-        outs = head(feats)
-        results = predict_boxes_and_pixels(
-            head, feats, [s.metainfo for s in samples()], rescale=True
+        levels = model.extract_feat(images).levels
+        outs = head(levels)
+        results = predict_boxes_and_locations(
+            head, levels, [s.metainfo for s in samples()], rescale=True
         )
     for n, detections in enumerate(results):
-        located = locate(detections.pixels, pyramid_sizes(feats))
-        for level, row, column, label, score in zip(
-            *located, detections.labels, detections.scores
+        level_of, place, _ = locate(
+            detections.locations, pyramid_sizes(levels)
+        )
+        for level, (row, column), label, score in zip(
+            level_of, place, detections.labels, detections.scores
         ):
             scores = outs[0][level][n, label, row, column]
             expected = scores if type(head) is TOODHead else scores.sigmoid()
@@ -161,9 +160,9 @@ def test_trains_its_boxes_as_without_masks(pair, images):
 
 
 def test_masks_read_at_the_box(pair, images):
-    """Of heads whose config reads them at the pixel."""
+    """Of heads whose config reads them at the location."""
     spr, stock = pair
-    if not spr.mask_head.encoder.reads_pixels:
+    if not spr.mask_head.encoder.reads_locations:
         pytest.skip('its config reads them there')
     read_at_boxes(spr)
     assert_losses_equal((spr, stock), images)
@@ -171,9 +170,9 @@ def test_masks_read_at_the_box(pair, images):
     assert_boxes_equal((spr, stock), images)
 
 
-def test_a_head_whose_pixels_cannot_be_followed_needs_an_encoder_of_boxes():
+def test_a_head_whose_locations_cannot_be_followed_needs_an_encoder_of_boxes():
     config = read('paa_r50_fpn_plus-box_1x')
-    config.mask_head.encoder = read('atss_r50_fpn_1x').mask_head.encoder
+    config.mask_head = read('atss_r50_fpn_1x').mask_head
     with pytest.raises(ValueError, match='bbox_head.type=PAAHead.*BoxGrid'):
         MODELS.build(shrink(config))
 

@@ -14,11 +14,10 @@ from pycocotools import mask as coco_mask
 from support.helpers import INF, NAN, retina_head, stock_candidates
 
 from projects.sprnet import (
-    decoder,
     detections,
+    locations,
     mask_targets,
     pasting,
-    pixels,
     pyramid,
     rle,
 )
@@ -54,8 +53,8 @@ def ious(first, second):
 @examples
 @given(boxes(least=1), boxes(), st.integers(1, 4))
 def test_best_overlaps(anchors, objects, at_once):
-    with patch.object(pixels, 'BOXES_AT_ONCE', at_once):
-        best = pixels.best_overlaps(anchors, objects)
+    with patch.object(locations, 'BOXES_AT_ONCE', at_once):
+        best = locations.best_overlaps(anchors, objects)
     table = ious(anchors, objects)
     assert best.of_boxes.tolist() == table.max(axis=0).tolist()
     assert best.anchors.tolist() == table.argmax(axis=0).tolist()
@@ -65,35 +64,35 @@ def test_best_overlaps(anchors, objects, at_once):
     assert best.boxes.tolist() == table.argmax(axis=1).tolist()
 
 
-def per_pixel(anchors, count):
+def per_location(anchors, count):
     """(L, count, 4) of anchors, without the remainder."""
     return anchors[: len(anchors) // count * count].view(-1, count, 4)
 
 
 @examples
 @given(boxes(), boxes(), st.integers(1, 3), st.sampled_from([0, 0.1, 0.5]))
-def test_positive_pixels(anchors, objects, count, threshold):
-    anchors = per_pixel(anchors, count)
+def test_positive_locations(anchors, objects, count, threshold):
+    anchors = per_location(anchors, count)
     assume(len(anchors))
-    positives = pixels.positive_pixels(anchors, objects, threshold)
-    assigned = pixels.assign_pixels(anchors, objects)
+    positives = locations.positive_locations(anchors, objects, threshold)
+    assigned = locations.assign_locations(anchors, objects)
     expected = []
-    for pixel, its_anchors in enumerate(anchors):
+    for location, its_anchors in enumerate(anchors):
         table = ious(its_anchors, objects)
         if table.size and table.max() > threshold:
-            anchor, instance = np.unravel_index(table.argmax(), table.shape)
-            expected.append((pixel, instance))
-            row = (table.max(), anchor, instance)
-            assert tuple(field[pixel] for field in assigned) == row
+            anchor, index = np.unravel_index(table.argmax(), table.shape)
+            expected.append((location, index))
+            row = (table.max(), anchor, index)
+            assert tuple(field[location] for field in assigned) == row
     assert list(zip(*(t.tolist() for t in positives))) == expected
 
 
 @examples
 @given(boxes(least=3), boxes(), st.integers(1, 3), st.integers(1, 4))
-def test_best_pixels(anchors, objects, per, at_once):
-    anchors = per_pixel(anchors, per)
-    with patch.object(pixels, 'BOXES_AT_ONCE', at_once):
-        best, overlaps = pixels.best_pixels(anchors, objects)
+def test_best_locations(anchors, objects, per, at_once):
+    anchors = per_location(anchors, per)
+    with patch.object(locations, 'BOXES_AT_ONCE', at_once):
+        best, overlaps = locations.best_locations(anchors, objects)
     table = ious(objects, anchors.flatten(0, 1))
     table = table.reshape(len(objects), len(anchors), per).max(axis=2)
     assert best.tolist() == table.argmax(axis=1).tolist()
@@ -114,7 +113,7 @@ sizes = st.lists(
     st.integers(1, 4),
     st.data(),
 )
-def test_windows_are_unfolds_of_the_pixels_levels(
+def test_windows_are_unfolds_of_the_locations_levels(
     sizes, batch, count, kernel, dilation, data
 ):
     feats = [
@@ -122,24 +121,24 @@ def test_windows_are_unfolds_of_the_pixels_levels(
         for level, (h, w) in enumerate(sizes)
     ]
     length = sum(h * w for h, w in sizes)
-    indices, chosen = (
+    pictures, chosen = (
         torch.tensor(data.draw(arrays(int, count, elements=values)))
         for values in (st.integers(0, batch - 1), st.integers(0, length - 1))
     )
     offsets = pyramid.window_offsets(kernel, dilation)
-    taps = pyramid.window_rows(indices, chosen, sizes, offsets)
-    windows = pyramid.flatten_pyramid(feats)[taps]
-    located = zip(*(t.tolist() for t in pyramid.locate(chosen, sizes)))
+    taps, inside = pyramid.window_rows(pictures, chosen, sizes, offsets)
+    windows = pyramid.flatten_pyramid(feats)[taps] * inside[..., None]
+    located, place, _ = pyramid.locate(chosen, sizes)
     assert windows.shape == (count, kernel**2, 2)
-    for image, pixel, (level, y, x), window in zip(
-        indices, chosen, located, windows
+    for picture, location, level, (y, x), window in zip(
+        pictures, chosen, located, place, windows
     ):
         before = sum(h * w for h, w in sizes[:level])
-        assert pixel == before + y * sizes[level][1] + x
+        assert location == before + y * sizes[level][1] + x
         dense = F.unfold(
             feats[level], kernel, dilation, padding=kernel // 2 * dilation
         )
-        expected = dense[image, :, pixel - before].view(2, -1).T
+        expected = dense[picture, :, location - before].view(2, -1).T
         assert torch.equal(window, expected)
 
 
@@ -197,7 +196,7 @@ def pastes(draw):
     )
     threshold = draw(st.sampled_from([0.0, 0.3, 0.5, 1.0]))
     grids, corners = torch.from_numpy(grids), torch.from_numpy(corners)
-    return grids, corners, height, width, threshold
+    return grids, corners, (height, width), threshold
 
 
 def resized(grid, corners, height, width):
@@ -206,8 +205,6 @@ def resized(grid, corners, height, width):
     image = np.full((height, width), NAN)
     rows = [y for y in range(height) if y1 <= y + 0.5 < y2]
     columns = [x for x in range(width) if x1 <= x + 0.5 < x2]
-    if not np.isfinite(corners).all():
-        return image
     for y in rows:
         v = (y + 0.5 - y1) / (y2 - y1) * cells - 0.5
         line = [np.interp(v, range(cells), column) for column in grid.T]
@@ -221,31 +218,35 @@ def resized(grid, corners, height, width):
 @given(
     pastes(),
     st.sampled_from([1, 7, 60, 2**20]),
-    st.sampled_from([0, 50, 2**16]),
+    st.sampled_from([1, 2, 64]),
 )
-def test_pasting_and_run_lengths(paste, at_once, padding):
-    grids, corners, height, width, threshold = paste
+def test_pasting_and_run_lengths(paste, pixels, at_once):
+    grids, corners, size, threshold = paste
     with (
-        patch.object(pasting, 'ON_CPU', pasting.Budget(at_once, padding)),
-        patch.object(rle, 'COPIED_AT_ONCE', 3 * at_once),
+        patch.object(pasting, 'ON_CPU_AT_ONCE', pixels),
+        patch.object(pasting, 'MASKS_AT_ONCE', at_once),
+        patch.object(pasting, 'ON_GPU_AT_ONCE', pixels),
     ):
-        parts = list(pasting.mask_windows(*paste))
-        images = pasting.paste_masks(*paste).numpy()
+        windows = list(pasting.mask_windows(*paste))
+        images = pasting.paste_one_by_one(*paste).numpy()
         runs = rle.rle_masks(*paste)
-    assert images.shape == (len(grids), height, width)
-    for grid, box, image in zip(grids.numpy(), corners.numpy(), images):
-        if not np.isfinite(box).all():
-            continue
-        values = resized(grid, box, height, width)
-        sure = ~(np.abs(values - threshold) < 1e-9)
-        assert np.array_equal(image[sure], (values >= threshold)[sure])
+        (together,) = pasting.paste_together(
+            grids, [corners], [size], threshold
+        )
+    for pasted in images, together.numpy():
+        assert pasted.shape == (len(grids), *size)
+        for grid, box, image in zip(grids.numpy(), corners.numpy(), pasted):
+            if not np.isfinite(box).all():
+                continue
+            values = resized(grid, box, *size)
+            sure = ~(np.abs(values - threshold) < 1e-9)
+            assert np.array_equal(image[sure], (values >= threshold)[sure])
     covered = np.zeros(images.shape, int)
-    for windows in parts:
-        rows, columns = windows.inside.shape[1:]
-        for index, top, left in zip(*windows[:3]):
-            assert min(top, left, rows - 1, columns - 1) >= 0
-            assert top + rows <= height and left + columns <= width
-            covered[index, top : top + rows, left : left + columns] += 1
+    for index, top, left, inside in windows:
+        rows, columns = inside.shape
+        assert min(top, left, rows - 1, columns - 1) >= 0
+        assert top + rows <= size[0] and left + columns <= size[1]
+        covered[index, top : top + rows, left : left + columns] += 1
     assert covered.max(initial=0) <= 1
     encoded = [
         coco_mask.encode(np.asfortranarray(image, np.uint8))
@@ -264,15 +265,14 @@ def test_pasting_and_run_lengths(paste, at_once, padding):
     st.data(),
 )
 def test_candidates_are_the_stock_selections_also_of_equal_scores(
-    sizes, classes, per_pixel, threshold, count, data
+    sizes, classes, per_location, threshold, count, data
 ):
-    head = retina_head(classes, per_pixel, len(sizes))
+    head = retina_head(classes, per_location, len(sizes))
     values = st.sampled_from([-INF, -3, 0, 0.5, 3, INF, NAN])
+    channels = classes * per_location
     maps = [
         torch.from_numpy(
-            data.draw(
-                arrays(np.float32, (classes * per_pixel, *s), elements=values)
-            )
+            data.draw(arrays(np.float32, (channels, *s), elements=values))
         )
         for s in sizes
     ]
@@ -280,18 +280,8 @@ def test_candidates_are_the_stock_selections_also_of_equal_scores(
     expected, _ = stock_candidates(maps, head, cfg)
     outs = (
         [m[None] for m in maps],
-        [torch.zeros(1, 4 * per_pixel, *s) for s in sizes],
+        [torch.zeros(1, 4 * per_location, *s) for s in sizes],
     )
     meta = dict(img_shape=(64, 64))
     (found,) = detections.candidates(head, outs, [meta], cfg, rescale=False)
-    assert found.pixels.tolist() == expected.tolist()
-
-
-@examples
-@given(st.lists(st.integers(0, 5), max_size=12))
-def test_index_within_group(owners):
-    index, largest = decoder.index_within_group(torch.tensor(owners).long())
-    assert index.tolist() == [
-        owners[:i].count(owner) for i, owner in enumerate(owners)
-    ]
-    assert largest == max(map(owners.count, owners), default=0)
+    assert found.locations.tolist() == expected.tolist()

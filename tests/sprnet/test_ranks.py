@@ -10,7 +10,7 @@ from support.two_ranks import model_and_data
 SCRIPT = ROOT / 'tests' / 'support' / 'two_ranks.py'
 
 
-CONFIGS = dict(pixels=SHAPES_CONFIG, boxes=BOX_CONFIG)
+CONFIGS = dict(locations=SHAPES_CONFIG, boxes=BOX_CONFIG)
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
@@ -62,7 +62,7 @@ def test_both_ranks_end_in_the_same_weights(ranks):
 
 
 def test_mask_gradients_are_those_of_the_joined_batch(ranks, config):
-    """Because the loss counts the pixels of all ranks together."""
+    """Because the loss counts the masks of all ranks together."""
     expected = gradients(config, mask_loss)
     for key, grad in ranks[0]['grads'].items():
         if key.startswith('mask_head.'):

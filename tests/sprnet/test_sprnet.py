@@ -1,18 +1,19 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from support.helpers import (
+    BOX_CONFIG,
     CONFIGS,
     SHAPES_CONFIG,
-    at_all_pixels,
     build_model,
     lively,
     sample,
 )
+from support.references import logits_of
 
-from projects.sprnet.pasting import paste_masks
+from projects.sprnet.pasting import paste_one_by_one
+from projects.sprnet.structures import Instances
 
 
 def retinanet(config=SHAPES_CONFIG):
@@ -75,52 +76,30 @@ def test_a_stock_checkpoint_loads_with_only_the_new_keys_missing():
         assert missing and all(key.startswith(new) for key in missing)
 
 
-def test_masks_come_from_the_pixel_that_scored(model):
-    """Reconstruct each mask from dense maps and the maps of all classes."""
-    batch = data(batch=2)
+@pytest.mark.parametrize(
+    'config', [SHAPES_CONFIG, BOX_CONFIG], ids=['locations', 'boxes']
+)
+def test_masks_come_from_the_location_that_scored_or_the_box(config):
+    """Reconstruct each from dense maps, RoIAlign and maps of all classes."""
+    model, batch = lively(build_model(config)), data()
     with torch.no_grad():
         results = model.predict(batch['inputs'], batch['data_samples'])
-        feats = model.extract_feat(batch['inputs'])
-        encoder, decoder = model.mask_head.encoder, model.mask_head.decoder
-        length = sum(f[0, 0].numel() for f in feats)
-        codes = at_all_pixels(
-            [
-                torch.cat([conv(f) for conv in encoder.convs], dim=1).relu()
-                for f in feats
-            ]
-        )
+        features = model.extract_feat(batch['inputs'])
         for n, result in enumerate(results):
-            detections = result.pred_instances
-            assert detections.masks.shape == (100, 100, 90)
-            x = codes[n * length + detections.pixels][..., None, None]
-            for deconv in decoder.deconvs[:3]:
-                x = deconv(x)
-            small = x
-            for deconv in decoder.deconvs[3:]:
-                x = deconv(x).relu()
-            x = decoder.classifier(x + F.interpolate(small, scale_factor=4))
-            grids = x[range(100), detections.labels].sigmoid()
-            expected = paste_masks(grids, detections.bboxes, 100, 90, 0.5)
-            assert (detections.masks != expected).float().mean() < 1e-4
-            areas = detections.masks.flatten(1).float().sum(1)
+            found = result.pred_instances
+            assert found.masks.shape == (100, 100, 90)
+            factors = torch.tensor(2 * result.scale_factor)
+            instances = Instances(
+                torch.full((100,), n),
+                found.bboxes * factors,
+                found.labels,
+                found.get('locations'),
+            )
+            grids = logits_of(model.mask_head, features, instances).sigmoid()
+            expected = paste_one_by_one(grids, found.bboxes, (100, 90), 0.5)
+            assert (found.masks != expected).float().mean() < 1e-4
+            areas = found.masks.flatten(1).float().sum(1)
             assert len(areas.unique()) > 20  # not all full, not all empty
-
-
-def test_a_pixel_that_is_shifted_gives_another_mask(model):
-    """So the test above would notice it."""
-    batch = data(batch=1)
-    with torch.no_grad():
-        feats = model.extract_feat(batch['inputs'])
-        pixels = torch.arange(100, 120)
-        indices, labels = torch.zeros_like(pixels), pixels % 6
-        boxes = torch.zeros(20, 4)
-        here = model.mask_head(feats, indices, pixels, boxes, labels)
-        beside = model.mask_head(feats, indices, pixels + 1, boxes, labels)
-        other_class = model.mask_head(
-            feats, indices, pixels, boxes, (labels + 1) % 6
-        )
-    assert ((here > 0) != (beside > 0)).float().mean() > 1e-2
-    assert ((here > 0) != (other_class > 0)).float().mean() > 1e-2
 
 
 def test_masks_at_the_networks_size_without_rescale(model):
@@ -142,22 +121,43 @@ def test_nothing_detected(model):
         assert result.pred_instances.bboxes.shape == (0, 4)
 
 
-def test_tensor_mode_gives_masks_of_the_best_pixels(model):
-    batch = data(batch=2)
+@pytest.mark.parametrize(
+    'config', [SHAPES_CONFIG, BOX_CONFIG], ids=['locations', 'boxes']
+)
+def test_tensor_mode_gives_masks_of_the_best_locations(config):
+    model, batch = lively(build_model(config)), data()
     with torch.no_grad():
         scores, deltas, logits = model(**batch, mode='tensor')
-    assert len(scores) == len(deltas) == 5
-    assert logits.shape == (200, 32, 32)
+        features = model.extract_feat(batch['inputs'])
+        assert len(scores) == len(deltas) == 5
+        assert logits.shape == (200, 32, 32)
+        rows = torch.cat([level.flatten(2) for level in scores], dim=2)
+        # 9 anchors of 6 classes each
+        best, channels = rows.max(dim=1)
+        for n in range(2):
+            location = best[n].argsort(descending=True)[:100]
+            instances = Instances(
+                torch.full((100,), n),
+                torch.tensor([[0.0, 0, 160, 128]]).expand(100, 4),
+                channels[n, location] % 6,
+                location,
+            )
+            torch.testing.assert_close(
+                logits[100 * n : 100 * (n + 1)],
+                logits_of(model.mask_head, features, instances),
+                atol=1e-3,
+                rtol=1e-3,
+            )
 
 
 def test_the_mask_head_inherits_options_of_the_box_head():
     model = build_model(**{'bbox_head.num_classes': 3})
     assert model.mask_head.num_classes == 3
     assert model.mask_head.decoder.classifier.out_channels == 3
-    assert (
-        model.mask_head.anchor_generator.strides
-        == model.bbox_head.prior_generator.strides
-    )
+    generator = model.bbox_head.prior_generator
+    assert model.mask_head.strides == generator.strides
+    anchors = torch.stack(generator.base_anchors)
+    assert torch.equal(model.mask_head.base_anchors, anchors)
 
 
 def test_the_sum_of_the_three_losses_reaches_every_weight():

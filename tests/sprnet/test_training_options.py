@@ -54,7 +54,7 @@ every_model = pytest.mark.parametrize(
 )
 
 both_encoders = pytest.mark.parametrize(
-    'config', [SHAPES_CONFIG, BOX_CONFIG], ids=['pixels', 'boxes']
+    'config', [SHAPES_CONFIG, BOX_CONFIG], ids=['locations', 'boxes']
 )
 
 

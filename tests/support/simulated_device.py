@@ -54,6 +54,17 @@ INDEXING = {
 ACCEPTING_NUMBERS = {'aten::fill_', 'aten::masked_fill', 'aten::masked_fill_'}
 
 
+# Operators that, as views, give the device nothing to do
+IDLE = {
+    'aten::_unsafe_view',
+    'aten::empty',
+    'aten::empty_like',
+    'aten::empty_strided',
+    'aten::new_empty',
+    'aten::new_empty_strided',
+}
+
+
 class Wait(NamedTuple):
     """An operation for which the CPU would wait."""
 
@@ -118,6 +129,27 @@ class _Operators(TorchDispatchMode):
         if name == 'aten::copy_':
             return args[0]
         return _replaced(out, Tensor, Simulated) if stays else out
+
+
+class DeviceOperators(TorchDispatchMode):
+    """Record the operators that the device runs, within simulated_device().
+
+    Attributes:
+        places: The line of the caller of each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        here = any(isinstance(x, Simulated) for x in _tensors((args, kwargs)))
+        here = here or _is_simulated(kwargs.get('device'))
+        idle = function.is_view or function._schema.name in IDLE
+        if here and not idle:
+            self.places.append(_place())
+        return function(*args, **kwargs)
 
 
 class _Calls(TorchFunctionMode):

@@ -21,7 +21,7 @@ from torch import nn
 HALF = [torch.bfloat16, torch.float16]
 
 
-@pytest.fixture(params=[SHAPES_CONFIG, BOX_CONFIG], ids=['pixels', 'boxes'])
+@pytest.fixture(params=[SHAPES_CONFIG, BOX_CONFIG], ids=['locations', 'boxes'])
 def config(request):
     return request.param
 
@@ -105,13 +105,13 @@ def test_detections_keep_their_masks_in_half_precision(config, dtype):
     with torch.no_grad():
         detections = [model.predict(images, samples)[0].pred_instances]
 
-        def maps():
-            feats = model.extract_feat(images)
-            return model.mask_head.predict_maps(feats, samples, detections)[0]
+        def probabilities():
+            features = model.extract_feat(images)
+            return model.mask_head.probabilities(features, samples, detections)
 
-        plain = maps()
+        plain = probabilities()
         with torch.autocast('cpu', dtype):
-            half = maps()
+            half = probabilities()
     assert 0.1 < (plain > 0.5).float().mean() < 0.9
     assert ((plain > 0.5) != (half > 0.5)).float().mean() < 0.03
 

@@ -15,6 +15,7 @@ from mmengine.structures import InstanceData
 from support.loaders import LoadNumpy
 
 from projects.sprnet import FolderVisualizationHook, FolderVisualizer
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.drawing import (
     draw_masks,
     free_places,
@@ -22,7 +23,6 @@ from projects.sprnet.runtime.drawing import (
     outline_width,
     text_size,
 )
-from projects.sprnet.errors import InputError
 
 
 def detections(path):
