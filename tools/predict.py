@@ -40,14 +40,19 @@ from common.cli import (
     parser_of,
     score,
 )
-from common.configs import ensure_test_set, load_config, refuse_mismatch
+from common.configs import (
+    ensure_test_set,
+    kept_checkpoints,
+    load_config,
+    refuse_mismatch,
+)
 from common.pictures import contact_sheet
 
 import mmcv
 import mmengine
 import numpy as np
-import torch
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from prediction.coco_results import CocoResults
 from prediction.inferencer import FileInferencer
 from prediction.inputs import (
@@ -60,8 +65,9 @@ from prediction.inputs import (
 from prediction.label_images import label_image
 from prediction.pictures import mp4_name, picture_file, write_video
 from prediction.polygons import polygons_of
+from prediction.run_lengths import dense
 
-from projects.sprnet import RLEMasks
+from projects.sprnet import RLEMasks, SPRHead
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.loading import picture_path
 
@@ -117,23 +123,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_inferencer(args: argparse.Namespace) -> FileInferencer:
-    """Load the model.
-
-    Raises:
-        InputError: The model gives masks as run lengths.
-    """
+    """Load the model."""
     config = load_config(args.config, args.cfg_options)
     ensure_test_set(config)
-    inferencer = FileInferencer(
-        config, str(args.checkpoint), device=args.device
-    )
-    refuse_mismatch(inferencer.model, config, args.checkpoint)
+    file = str(args.checkpoint)
+    with kept_checkpoints() as read:
+        inferencer = FileInferencer(config, file, device=args.device)
+    refuse_mismatch(inferencer.model, config, args.checkpoint, read[file])
     mask_head = getattr(inferencer.model, 'mask_head', None)
-    if isinstance(getattr(mask_head, 'mask_output', None), RLEMasks):
-        raise InputError(
-            'model.mask_head.mask_output.type=RLEMasks cannot be drawn; use '
-            'DenseMasks'
-        )
+    if isinstance(mask_head, SPRHead):
+        # Dense masks are made only of objects that are drawn.
+        mask_head.mask_output = RLEMasks()
     return inferencer
 
 
@@ -177,11 +177,16 @@ class Predictor:
                 prediction['polygons'] = [polygons_of(m) for m in masks]
             mmengine.dump(prediction, args.out_dir / 'preds' / item.json_path)
             height, width = item.picture.shape[:2]
-            shown = sample.pred_instances.scores >= args.score_thr
-            sample.pred_instances = sample.pred_instances[shown]
-            self.shown += len(sample.pred_instances)
+            instances = sample.pred_instances.cpu()
+            shown = instances.scores >= args.score_thr
+            sample.pred_instances = instances = instances[shown]
+            if 'masks' in prediction and 'masks' not in instances:
+                indices = shown.nonzero()[:, 0].tolist()
+                masks = [prediction['masks'][i] for i in indices]
+                instances.masks = dense(masks, (height, width))
+            self.shown += len(instances)
             if args.label_images:
-                self.write_labels(item, prediction, shown)
+                self.write_labels(item, instances)
             self.results.add(
                 dict(item.coco_image, height=height, width=width), prediction
             )
@@ -194,24 +199,19 @@ class Predictor:
             )
             yield item.file, self.visualizer.get_image()[..., ::-1]
 
-    def write_labels(
-        self, item: Item, prediction: dict, shown: torch.Tensor
-    ) -> None:
-        """Write an item's label image of the objects that are ``shown``.
+    def write_labels(self, item: Item, instances: InstanceData) -> None:
+        """Write an item's label image of the objects that are drawn.
 
         Raises:
             InputError: The model has no masks.
         """
-        if 'masks' not in prediction:
+        if 'masks' not in instances:
             raise InputError(
                 '--label-images needs masks, which the model of '
                 f'{self.args.config} does not have'
             )
-        indices = shown.nonzero().flatten().tolist()
         numbers = label_image(
-            [prediction['masks'][i] for i in indices],
-            [prediction['scores'][i] for i in indices],
-            item.picture.shape[:2],
+            np.asarray(instances.masks), instances.scores.tolist()
         )
         path = self.args.out_dir / 'labels' / item.json_path
         mmcv.imwrite(numbers, str(path.with_suffix('.png')))

@@ -31,6 +31,7 @@ SMALL = {
     'test_dataloader.num_workers': 0,
     'test_dataloader.persistent_workers': False,
     'test_dataloader.dataset.indices': 2,
+    'optim_wrapper.optimizer.fused': False,  # refused on this device
 }
 
 

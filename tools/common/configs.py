@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from mmdet.apis import init_detector
 from mmdet.registry import DATASETS
@@ -131,26 +133,48 @@ def load_model(
         InputError: The checkpoint is not one of this config.
     """
     ensure_test_set(config)
-    model = init_detector(
-        config, str(checkpoint), device=device or get_device()
-    )
-    refuse_mismatch(model, config, checkpoint)
+    with kept_checkpoints() as read:
+        model = init_detector(
+            config, str(checkpoint), device=device or get_device()
+        )
+    refuse_mismatch(model, config, checkpoint, read[str(checkpoint)])
     return model
 
 
+@contextmanager
+def kept_checkpoints() -> Iterator[dict[str, dict]]:
+    """Keep the checkpoints that mmengine reads, so that none is read twice.
+
+    Yields:
+        Checkpoints by the names of their files.
+    """
+    read: dict[str, dict] = {}
+    load = CheckpointLoader.load_checkpoint
+
+    def keep(filename: str, *args: Any, **kwargs: Any) -> dict:
+        read[filename] = load(filename, *args, **kwargs)
+        return read[filename]
+
+    with patch.object(CheckpointLoader, 'load_checkpoint', keep):
+        yield read
+
+
 def refuse_mismatch(
-    model: nn.Module, config: Config, checkpoint: Path
+    model: nn.Module, config: Config, checkpoint: Path, loaded: dict
 ) -> None:
     """Refuse a checkpoint of another config, as CheckpointMatchHook does.
 
-    The config has gone through :func:`ensure_test_set`.
+    Args:
+        model: Has the weights.
+        config: Has gone through :func:`ensure_test_set`.
+        checkpoint: The file, for the message.
+        loaded: What it holds.
 
     Raises:
         InputError: Names the file and what differs.
     """
     hook = config.get('default_hooks', {}).get('checkpoint_match') or {}
     if hook.get('refuse', True):
-        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
         dataset = config.test_dataloader.dataset
         built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
         classes = list(built.metainfo['classes'])

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import Compose, LoadImageFromFile
 from mmdet.apis import DetInferencer
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 
 from projects.sprnet.runtime.loading import as_picture, load_image
+
+from .run_lengths import as_text
 
 
 class FileInferencer(DetInferencer):
@@ -31,6 +34,20 @@ class FileInferencer(DetInferencer):
             if self.takes_arrays
             else Compose(steps)
         )
+
+    def pred2dict(
+        self, data_sample: DetDataSample, pred_out_dir: str = ''
+    ) -> dict:
+        """As DetInferencer's, and it takes masks that are run lengths.
+
+        The run lengths are moved from the sample to the result.
+        """
+        instances = data_sample.pred_instances
+        if not isinstance(instances.get('masks'), list):
+            return super().pred2dict(data_sample, pred_out_dir)
+        masks = instances.pop('masks')
+        prediction = super().pred2dict(data_sample, pred_out_dir)
+        return dict(prediction, masks=as_text(masks))
 
     def prepare(self, given: Any) -> tuple[np.ndarray, dict]:
         """Run the pipeline.

@@ -3,28 +3,21 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 
-def label_image(
-    masks: Sequence[dict],
-    scores: Sequence[float],
-    shape: tuple[int, int],
-) -> np.ndarray:
+def label_image(masks: np.ndarray, scores: Sequence[float]) -> np.ndarray:
     """Number the objects of an image.
 
     Args:
-        masks: Their masks as COCO run lengths.
+        masks: Their masks, (n, H, W) bool.
         scores: Their scores.
-        shape: Height and width of the image.
 
     Returns:
         (H, W) uint16: 1 where the object of the best score is, 2 where the
         next one is, and so on; 0 elsewhere. Where objects overlap, the pixel
         belongs to the better one.
     """
-    numbers = np.zeros(shape, np.uint16)
+    numbers = np.zeros(masks.shape[1:], np.uint16)
     for number, i in enumerate(np.argsort(scores)[::-1], start=1):
-        inside = coco_mask.decode(masks[i]).astype(bool)
-        numbers[inside & (numbers == 0)] = number
+        numbers[masks[i] & (numbers == 0)] = number
     return numbers

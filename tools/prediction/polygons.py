@@ -3,7 +3,8 @@
 import contourpy
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
+
+from .run_lengths import cropped
 
 TOLERANCE = 0.4  # pixels by which a polygon may leave the mask's outline
 
@@ -19,8 +20,7 @@ def polygons_of(rle: dict) -> list[list[list[list[float]]]]:
         and then its holes; a ring is a list of points [x, y] whose last is its
         first. (0, 0) is the corner of the image, as in COCO's polygons.
     """
-    x, y, width, height = coco_mask.toBbox(rle).astype(int)
-    mask = coco_mask.decode(rle)[y : y + height, x : x + width]
+    x, y, mask = cropped(rle)
     if not mask.size:
         return []
     lines = contourpy.contour_generator(
