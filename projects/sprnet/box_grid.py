@@ -137,7 +137,7 @@ class BoxGrid(Encoder):
         """
         maps, strides = [*features.levels], [x for x, _ in self.strides]
         area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-        level = torch.bucketize(area, self.areas, right=True)
+        level = torch.bucketize(area, self.areas.to(area), right=True)
         read = level[None]
         if self.fine_channels:
             check_equal(
@@ -152,7 +152,7 @@ class BoxGrid(Encoder):
             )
             read = F.pad(read, (0, 0, 0, 1), value=len(features.levels))
         on = MapTable.of(read, pyramid_sizes(maps), strides, boxes)
-        points = points_in_boxes(boxes, on, self.centres)
+        points = points_in_boxes(boxes, on, self.centres.to(boxes))
         on = MapTable(*(field[0] for field in on))
         grid = sample_pyramid(features.levels, pictures, points[0], on)
         grid = grid.unflatten(2, (CELLS, CELLS))

@@ -289,6 +289,15 @@ def test_boxes_of_nan_harm_no_others(fine_channels, features):
     among.sum().backward()  # PyTorch may write outside of the gradients
 
 
+def test_weights_and_maps_of_another_precision_than_the_boxes(features):
+    encoder = encoder_of_boxes(fine_channels=5)
+    fine, instances = torch.randn(2, 5, 240, 272), instances_in(BOXES)
+    expected = encoder(Features(features.levels, fine), instances)
+    levels = tuple(level.double() for level in features.levels)
+    found = encoder.double()(Features(levels, fine.double()), instances)
+    torch.testing.assert_close(found.float(), expected, atol=1e-3, rtol=1e-3)
+
+
 def test_thousands_of_boxes_and_none(features):
     encoder = encoder_of_boxes(fine_channels=5)
     features = Features(features.levels, torch.randn(2, 5, 240, 272))
