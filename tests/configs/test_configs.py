@@ -246,9 +246,10 @@ def test_recipe_agrees_with_the_name(config):
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             assert loader.dataset.metainfo.classes == CLASSES
         return
-    if name.endswith('_own'):
-        assert optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.05)
-        assert cfg.data_root == 'data/own/'
+    if name.endswith(('_own', '_nuclei')):
+        kind = dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True)
+        assert optimizer == kind
+        assert cfg.data_root == f'data/{name.rpartition("_")[2]}/'
         assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs
         return
     assert cfg.data_root == 'data/coco/'
