@@ -39,8 +39,9 @@ class Terminate(Hook):
             own = psutil.Process()
             workers = own.children()
             # From another process: to their parent, workers yield in silence.
-            pids = [str(p.pid) for p in (*workers, own)]
-            subprocess.run(['kill', *pids], check=True)
+            # A shell has its own `kill`; a small system lacks the program.
+            pids = ' '.join(str(p.pid) for p in (*workers, own))
+            subprocess.run(['sh', '-c', f'kill {pids}'], check=True)
             if workers:
                 time.sleep(0.5)  # for the news of a worker's end
 
