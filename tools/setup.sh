@@ -220,10 +220,10 @@ step "mmcv, mmengine, mmdet" \
 # mmengine requires opencv-python, which needs a desktop's libGL. Both packages
 # write the same files.
 if "$venv/bin/python" -m pip show opencv-python >/dev/null 2>&1; then
-    headless=$(grep '^opencv-python-headless==' requirements-build.txt)
+    mapfile -t headless < <(grep '^opencv-python-headless==' requirements-build.txt)
     pip uninstall -y opencv-python opencv-python-headless >>"$log" 2>&1
-    step "OpenCV without windows" pip install --no-deps "$headless" ||
-        explain "$headless could not be installed"
+    step "OpenCV without windows" pip install --no-deps "${headless[@]}" ||
+        explain "opencv-python-headless could not be installed"
 fi
 "$venv/bin/python" -c 'import mmcv.ops, mmdet' >"$log" 2>&1 ||
     explain "mmcv is installed but does not load$hint"

@@ -106,7 +106,10 @@ def test_a_command_that_takes_too_long_ends_with_its_children(tmp_path):
 
 
 def test_a_failed_commands_last_lines_are_kept(tmp_path):
-    words = ['-c', 'print("before"); raise SystemExit("the cause")']
+    words = [
+        '-c',
+        'print("before", flush=True); raise SystemExit("the cause")',
+    ]
     with pytest.raises(PartError, match=r'(?s)failed:.*before\nthe cause'):
         call(run_until(tmp_path, 60), tmp_path / 'log', words)
 

@@ -28,6 +28,7 @@ SMALL = {
     'train_dataloader.num_workers': 0,
     'train_dataloader.persistent_workers': False,
     'train_dataloader.batch_size': 2,
+    'optim_wrapper.optimizer.fused': False,  # PyTorch knows no such device
     'test_dataloader.num_workers': 0,
     'test_dataloader.persistent_workers': False,
     'test_dataloader.dataset.indices': 2,

@@ -42,14 +42,13 @@ def training(run: Run, results: dict) -> None:
     results['setting'] = dict(
         config=CONFIG, epochs=1 if run.rehearsal else EPOCHS, **pictures
     )
-    trainings = results['trainings'] = {}
     gpus = torch.cuda.device_count() or 1
     ways = {'1 GPU': None, '1 GPU, --amp': None, f'all GPUs ({gpus})': gpus}
+    trainings = results['trainings'] = {way: {} for way in ways}
     failures = []
 
     def try_way(way: str, ranks: int | None) -> None:
         try:
-            trainings[way] = {}
             train_and_test(run, data, way, ranks, trainings[way])
         except PartError as error:
             failures.append(f'{way}: {error}')

@@ -4,11 +4,11 @@ import errno
 import os
 import resource
 import signal
-import traceback
 from pathlib import Path
 
 import pytest
 import torch
+from support.children import exit_codes, start
 from support.dying import die_at
 from support.toy_run import EPOCHS, last_weights, toy_runner
 
@@ -19,19 +19,6 @@ LAST = f'epoch_{EPOCHS}.pth'
 
 def train(folder: Path) -> None:
     toy_runner(folder, max_keep_ckpts=1).train()
-
-
-def in_a_child(function, *args) -> int:
-    """Call a function in a fork; return the fork's status, as os.wait does."""
-    child = os.fork()
-    if not child:
-        try:
-            function(*args)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
 
 
 def train_and_die(folder: Path, call: int) -> None:
@@ -57,7 +44,8 @@ def unbroken(tmp_path_factory):
 def test_a_run_killed_while_it_writes_resumes_to_the_same_end(
     unbroken, tmp_path, call
 ):
-    assert in_a_child(train_and_die, tmp_path, call) == signal.SIGKILL
+    (code,) = exit_codes(start(train_and_die, tmp_path, call))
+    assert code == -signal.SIGKILL
     loaded = [torch.load(path) for path in tmp_path.glob('epoch_*.pth')]
     assert len(loaded) >= (call > 2)
     assert (tmp_path / 'last_checkpoint').exists() == (call > 4)
@@ -68,18 +56,19 @@ def test_a_run_killed_while_it_writes_resumes_to_the_same_end(
     assert files(tmp_path) == files(unbroken)
 
 
-def test_a_full_disk_costs_no_checkpoint(unbroken, tmp_path):
+def train_on_a_full_disk(folder: Path, limit: int) -> None:
     """A limit on the size of files stands in for the full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with pytest.raises(OSError, match=r'epoch_2\.pth') as end:
+        train(folder)
+    assert end.value.errno == errno.EFBIG
 
-    def train_on_a_full_disk():
-        limit = (unbroken / LAST).stat().st_size // 2
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        with pytest.raises(OSError, match=r'epoch_2\.pth') as end:
-            train(tmp_path)
-        assert end.value.errno == errno.EFBIG
 
-    assert in_a_child(train_and_die, tmp_path, 5) == signal.SIGKILL
-    assert in_a_child(train_on_a_full_disk) == 0
+def test_a_full_disk_costs_no_checkpoint(unbroken, tmp_path):
+    (code,) = exit_codes(start(train_and_die, tmp_path, 5))
+    assert code == -signal.SIGKILL
+    limit = (unbroken / LAST).stat().st_size // 2
+    assert exit_codes(start(train_on_a_full_disk, tmp_path, limit)) == [0]
     assert files(tmp_path) == {'epoch_1.pth', 'last_checkpoint'}
     train(tmp_path)
     assert last_weights(tmp_path) == last_weights(unbroken)

@@ -1,10 +1,10 @@
-import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 from support.amp import amp_on_cpu
+from support.children import exit_codes, start
 from support.toy_run import Toy, last_weights, toy_runner
 
 from projects.sprnet import FiniteLossHook
@@ -86,16 +86,7 @@ def run_rank(rank, folder):
 
 
 def test_all_ranks_stop_with_the_same_message(tmp_path):
-    children = []
-    for rank in range(2):
-        children.append(os.fork())
-        if not children[-1]:
-            try:
-                run_rank(rank, tmp_path)
-            finally:
-                os._exit(0)
-    for child in children:
-        os.waitpid(child, 0)
+    exit_codes(*(start(run_rank, rank, tmp_path) for rank in range(2)))
     first, second = (
         (tmp_path / f'rank{rank}').read_text() for rank in range(2)
     )

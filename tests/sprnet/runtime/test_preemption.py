@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmengine.hooks import Hook
+from support.children import exit_codes, start
 from support.helpers import ROOT
 from support.toy_run import EPOCHS, Toy, last_weights, toy_runner
 
@@ -39,8 +40,9 @@ class Terminate(Hook):
             own = psutil.Process()
             workers = own.children()
             # From another process: to their parent, workers yield in silence.
-            pids = [str(p.pid) for p in (*workers, own)]
-            subprocess.run(['kill', *pids], check=True)
+            # A shell has its own `kill`; a small system lacks the program.
+            pids = ' '.join(str(p.pid) for p in (*workers, own))
+            subprocess.run(['sh', '-c', f'kill {pids}'], check=True)
             if workers:
                 time.sleep(0.5)  # for the news of a worker's end
 
@@ -211,19 +213,12 @@ def train_as_rank(rank, folder, store, terminated):
 
 def train_two_ranks(folder, store, terminated=False):
     """Return the exit codes of two ranks."""
-    children = []
-    for rank in range(2):
-        children.append(os.fork())
-        if not children[-1]:
-            code = 1
-            try:
-                train_as_rank(rank, folder, store, terminated)
-                code = 0
-            except SystemExit as end:
-                code = end.code
-            finally:
-                os._exit(code)
-    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
+    return exit_codes(
+        *(
+            start(train_as_rank, rank, folder, store, terminated)
+            for rank in range(2)
+        )
+    )
 
 
 def test_ranks_end_together(tmp_path):
