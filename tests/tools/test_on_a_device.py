@@ -32,7 +32,6 @@ SMALL = {
     'test_dataloader.num_workers': 0,
     'test_dataloader.persistent_workers': False,
     'test_dataloader.dataset.indices': 2,
-    'optim_wrapper.optimizer.fused': False,  # refused on this device
 }
 
 
