@@ -6,7 +6,6 @@ mmengine load checkpoints without running code that they may carry.
 
 from .box_grid import BoxGrid
 from .decoder import ShortcutPixelDecoder, SinglePixelDecoder
-from .efficientnet_lite import EfficientNetLite0
 from .encoders import ConsecutiveConvs, MultiScaleFusion
 from .gfpn import GFPN, PooledGFPN
 from .pasting import DenseMasks
@@ -15,6 +14,7 @@ from .runtime.atomic_checkpoints import WholeCheckpointHook, WholeFileBackend
 from .runtime.batch_resize import MaskBatchSyncRandomResize
 from .runtime.checkpoint_match import CheckpointMatchHook
 from .runtime.datasets import CheckedCocoDataset
+from .runtime.efficientnet_lite import EfficientNetLite0
 from .runtime.epoch_seed import EpochSeedHook
 from .runtime.evaluation_file import EvaluationFileHook
 from .runtime.finite_loss import FiniteLossHook

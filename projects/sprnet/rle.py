@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from .pasting import mask_windows
+from .structures import joined
 
 
 def _runs(inside: np.ndarray, top: int, left: int, height: int) -> np.ndarray:
@@ -63,12 +64,14 @@ class RLEMasks:
             For each picture P_n dicts of ``size``, [height, width], and
             ``counts``, compressed.
         """
-        return [
-            rle_masks(part, *picture, threshold)
-            for part, *picture in zip(
-                probabilities.split([*map(len, boxes)]), boxes, sizes
-            )
-        ]
+        counts = [*map(len, boxes)]
+        # A GPU hands over some kilobytes of cells, instead of images.
+        parts = zip(
+            probabilities.cpu().split(counts),
+            joined(boxes).cpu().split(counts),
+            sizes,
+        )
+        return [rle_masks(*part, threshold) for part in parts]
 
 
 def rle_masks(
@@ -79,9 +82,8 @@ def rle_masks(
 ) -> list[dict]:
     """Encode the masks of one picture, see :func:`.pasting.mask_windows`."""
     runs: list[list[np.ndarray]] = [[] for _ in range(len(boxes))]
-    # A GPU hands over some kilobytes of cells, instead of images.
     for index, top, left, inside in mask_windows(
-        probabilities.cpu(), boxes.cpu(), size, threshold
+        probabilities, boxes, size, threshold
     ):
         runs[index].append(_runs(inside.numpy(), top, left, size[0]))
     return [_encode(mask_runs, *size) for mask_runs in runs]

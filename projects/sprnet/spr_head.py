@@ -131,12 +131,14 @@ class SPRHead(BaseModule):
         self.register_buffer('base_anchors', anchors, persistent=False)
 
     def _check_options(self, train_cfg: ConfigType) -> None:
-        check_equal(
+        names = {True: 'locations', False: 'boxes'}
+        reads = names[self.encoder.reads_locations]
+        check(
             self,
-            self.encoder.reads_locations,
-            f'since encoder.type={type(self.encoder).__name__} reads '
-            + ('locations' if self.encoder.reads_locations else 'boxes'),
-            **{'sampler.chooses_locations': self.sampler.chooses_locations},
+            lambda _: names[self.sampler.chooses_locations] == reads,
+            f'choose {reads}, as encoder.type={type(self.encoder).__name__} '
+            'reads them',
+            **{'sampler.type': type(self.sampler).__name__},
         )
         for name, expected in (('use_sigmoid', True), ('reduction', 'mean')):
             value = getattr(self.loss_mask, name, expected)

@@ -110,13 +110,13 @@ def anchors(kind, **options):
         ('loss_mask.use_sigmoid=False', {'loss_mask.use_sigmoid': False}),
         ("loss_mask.reduction='sum'", {'loss_mask.reduction': 'sum'}),
         (
-            'sampler.chooses_locations=False must be True, since '
-            'encoder.type=MultiScaleFusion reads locations',
+            "sampler.type='JitteredBoxSampler' must choose locations, as "
+            'encoder.type=MultiScaleFusion reads them',
             {'sampler': BOXES},
         ),
         (
-            'sampler.chooses_locations=True must be False, since '
-            'encoder.type=BoxGrid reads boxes',
+            "sampler.type='OverlapLocationSampler' must choose boxes, as "
+            'encoder.type=BoxGrid reads them',
             {'encoder': dict(type='BoxGrid', _delete_=True)},
         ),
         ('frame=0', {'frame': 0}),

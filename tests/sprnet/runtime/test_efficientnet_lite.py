@@ -11,12 +11,12 @@ from mmdet.models.layers import SELayer
 from mmdet.registry import MODELS
 from mmengine.runner import CheckpointLoader
 
-from projects.sprnet.efficientnet_lite import (
+from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.efficientnet_lite import (
     PACKAGE,
     EfficientNetLite0,
     SamePaddingConv2d,
 )
-from projects.sprnet.errors import InputError
 
 CHECKPOINT = f'package://{PACKAGE}'
 PRETRAINED = dict(type='Pretrained', checkpoint=CHECKPOINT)
