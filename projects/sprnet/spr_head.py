@@ -136,8 +136,8 @@ class SPRHead(BaseModule):
         check(
             self,
             lambda _: names[self.sampler.chooses_locations] == reads,
-            f'choose {reads}, as encoder.type={type(self.encoder).__name__} '
-            'reads them',
+            f'be one that chooses {reads}, as '
+            f'encoder.type={type(self.encoder).__name__} reads them',
             **{'sampler.type': type(self.sampler).__name__},
         )
         for name, expected in (('use_sigmoid', True), ('reduction', 'mean')):

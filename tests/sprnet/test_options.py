@@ -110,13 +110,13 @@ def anchors(kind, **options):
         ('loss_mask.use_sigmoid=False', {'loss_mask.use_sigmoid': False}),
         ("loss_mask.reduction='sum'", {'loss_mask.reduction': 'sum'}),
         (
-            "sampler.type='JitteredBoxSampler' must choose locations, as "
-            'encoder.type=MultiScaleFusion reads them',
+            "sampler.type='JitteredBoxSampler' must be one that chooses "
+            'locations, as encoder.type=MultiScaleFusion reads them',
             {'sampler': BOXES},
         ),
         (
-            "sampler.type='OverlapLocationSampler' must choose boxes, as "
-            'encoder.type=BoxGrid reads them',
+            "sampler.type='OverlapLocationSampler' must be one that chooses "
+            'boxes, as encoder.type=BoxGrid reads them',
             {'encoder': dict(type='BoxGrid', _delete_=True)},
         ),
         ('frame=0', {'frame': 0}),
