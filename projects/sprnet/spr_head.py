@@ -144,12 +144,11 @@ class SPRHead(BaseModule):
             value = getattr(self.loss_mask, name, expected)
             value = {f'loss_mask.{name}': value}
             check_equal(self, expected, 'the only kind supported', **value)
-        size = MASK_SIZE
         check_equal(
             self,
-            size,
+            MASK_SIZE,
             "the side of the decoder's masks",
-            **{'train_cfg.mask_size': train_cfg.get('mask_size', size)},
+            **{'train_cfg.mask_size': train_cfg.get('mask_size', MASK_SIZE)},
         )
         check_positive(self, frame=self.frame)
         check_number(

@@ -6,13 +6,14 @@ from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from projects.sprnet.runtime.metrics import TITLE
+
 # What MMEngine logs of itself: hundreds of lines before the first step
 ONLY_IN_THE_FILE = re.compile(
     r'\s*-*\s*System environment:|Config:|Hooks will be executed|Exp name:'
     r'|Checkpoints will be saved to|[Ll]oads? (model|checkpoint) (from|by)'
     r'|"(FileClient|HardDiskBackend)"|Distributed training is not used'
 )
-TABLE = 'average precisions and recalls'  # CocoAPARMetric's
 FIGURES = re.compile(r'Epoch\((val|test)\).*_mAP: ')
 
 
@@ -47,7 +48,7 @@ class TerminalFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
         text = record.getMessage()
-        if text.startswith(TABLE):
+        if text.startswith(TITLE):
             self._has_table = True
         elif self._has_table and FIGURES.match(text):
             self._has_table = False

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..options import check_list
 
 SIZES = dict(s=1, m=2, l=3)  # index in COCOeval's areaRng
+TITLE = 'average precisions and recalls'  # of the table in the log
 
 
 @METRICS.register_module()
@@ -101,7 +102,7 @@ class CocoAPARMetric(CocoMetric):
                     figures.update(self._class_figures(kind, evaluation))
         if rows:
             table = AsciiTable([['', *overall], *rows]).table
-            print_log(f'average precisions and recalls\n{table}', 'current')
+            print_log(f'{TITLE}\n{table}', 'current')
         return figures
 
     def _tested_images(self, results: list) -> list[int]:
