@@ -10,7 +10,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 from support.helpers import ROOT
 
-from projects.sprnet import FolderVisualizer
+from projects.sprnet.runtime import FolderVisualizer
 
 # For each base in MMDetection, mmengine reads its hundred index files again,
 # and for each log and copy of a config, seconds go into line breaks.

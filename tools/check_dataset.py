@@ -52,8 +52,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 from PIL import Image
 
-from projects.sprnet import CheckedCocoDataset, CocoAPARMetric, SPRHead
+from projects.sprnet import SPRHead
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime import CheckedCocoDataset, CocoAPARMetric
 from projects.sprnet.runtime.datasets import check_metainfo
 
 LOADERS = ('train', 'val', 'test')

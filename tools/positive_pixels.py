@@ -96,23 +96,24 @@ def positives_and_negatives(
         Positive locations, and negative ones without those of the padding.
     """
     height, width = sample.batch_input_shape
-    sizes = [(-(-height // y), -(-width // x)) for x, y in head.strides]
+    strides = head.prior_generator.strides
+    sizes = [(-(-height // y), -(-width // x)) for x, y in strides]
     levels = tuple(torch.empty(1, 0, *size) for size in sizes)
-    anchors = head.anchors(Features(levels), sample.metainfo)
+    (anchors,) = head.anchors(Features(levels), [sample.metainfo])
     boxes = sample.gt_instances.bboxes
     samples = head.sampler(boxes, anchors)
     chosen = samples.locations
 
-    overlaps, best, nearest = assign_locations(anchors, boxes)
-    nearest[chosen] = samples.objects
+    assigned = assign_locations(anchors, boxes)
+    objects = assigned.objects.index_put((chosen,), samples.objects)
     rows = torch.arange(len(anchors))
-    anchors = anchors[rows, best]
+    anchors = anchors[rows, assigned.anchors]
     everything = Locations(
         rows.numpy(),
         locate(rows, sizes)[0].numpy(),
         anchors.numpy(),
-        overlaps.numpy(),
-        nearest.numpy(),
+        assigned.overlaps.numpy(),
+        objects.numpy(),
     )
     # Anchors in the padding have no area.
     negative = (anchors[:, 2:] > anchors[:, :2]).all(dim=1)
@@ -245,8 +246,9 @@ def draw(
         (best.anchors, 'red', '-', "an object's best anchor"),
     ):
         picture.add_boxes(corners, colour, line, label)
-    picture.add_dots(negatives, head.strides, 'blue', 'negative')
-    picture.add_dots(positives, head.strides, 'red', 'positive')
+    strides = head.prior_generator.strides
+    picture.add_dots(negatives, strides, 'blue', 'negative')
+    picture.add_dots(positives, strides, 'red', 'positive')
     return picture.figure(
         f'image {sample.img_id}: {len(positives.indices)} positive locations '
         f'for {len(best.objects)} of {len(boxes)} objects ({head.sampler})'

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from .encoders import Encoder
 from .options import check_equal, check_list, check_whole
-from .pyramid import pyramid_sizes
 from .roi_features import (
-    MapTable,
     grid_centres,
     points_in_boxes,
     sample_map,
@@ -33,9 +30,8 @@ class BoxGrid(Encoder):
     """Read an instance on a grid of points that fills its box.
 
     Beyond the paper. The RoI features of a box are bilinear samples at the
-    centres of the grid's cells, on the pyramid level that fits the box's size.
-    This equals RoIAlign with one sample a cell, but reads all levels at once
-    and does not sort boxes by level, for which a GPU would wait. Details too
+    centres of the grid's cells, on the pyramid level that fits the box's size,
+    see :mod:`.roi_features`. Details too
     fine for the pyramid are sampled likewise from the backbone's first map and
     added after a 1x1 convolution, as by an FPN's lateral. A few convolutions
     connect the cells of the grid; a linear layer makes them one embedding.
@@ -135,28 +131,21 @@ class BoxGrid(Encoder):
         Raises:
             InputError: The fine map has other than ``fine_channels`` channels.
         """
-        maps, strides = [*features.levels], [x for x, _ in self.strides]
+        points = points_in_boxes(boxes, self.centres.to(boxes))
+        strides = [stride for stride, _ in self.strides]
         area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
         level = torch.bucketize(area, self.areas.to(area), right=True)
-        read = level[None]
-        if self.fine_channels:
-            check_equal(
-                self,
-                features.fine.shape[1],
-                "the channels of the backbone's first map",
-                fine_channels=self.fine_channels,
-            )
-            maps, strides = (
-                [*maps, features.fine],
-                [*strides, self.fine_stride],
-            )
-            read = F.pad(read, (0, 0, 0, 1), value=len(features.levels))
-        on = MapTable.of(read, pyramid_sizes(maps), strides, boxes)
-        points = points_in_boxes(boxes, on, self.centres.to(boxes))
-        on = MapTable(*(field[0] for field in on))
-        grid = sample_pyramid(features.levels, pictures, points[0], on)
+        grid = sample_pyramid(
+            features.levels, strides, level, pictures, points
+        )
         grid = grid.unflatten(2, (CELLS, CELLS))
-        if self.fine_channels:
-            fine = sample_map(features.fine, pictures, points[1])
-            grid = grid + self.lateral(fine.unflatten(2, (CELLS, CELLS)))
-        return grid
+        if not self.fine_channels:
+            return grid
+        check_equal(
+            self,
+            features.fine.shape[1],
+            "the channels of the backbone's first map",
+            fine_channels=self.fine_channels,
+        )
+        fine = sample_map(features.fine, self.fine_stride, pictures, points)
+        return grid + self.lateral(fine.unflatten(2, (CELLS, CELLS)))

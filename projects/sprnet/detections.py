@@ -23,12 +23,12 @@ class WatchedPriors:
         priors: (H_l * W_l * A, 4), or (H_l * W_l, 2) for points.
 
     Attributes:
-        chosen: (n,) indices of the selected priors; before a selection None.
+        chosen: (n,) indices of the selected priors; none before a selection.
     """
 
     def __init__(self, priors: Tensor) -> None:
         self.priors = priors
-        self.chosen: Tensor | None = None
+        self.chosen = torch.empty(0, dtype=torch.long, device=priors.device)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         self.chosen = index
@@ -93,7 +93,7 @@ def candidates(
         )
     chosen = [[level.chosen for level in levels] for levels in watched]
     for levels, result in zip(chosen, results):
-        if sum(map(len, filter(_exists, levels))) != len(result):
+        if sum(map(len, levels)) != len(result):
             raise InputError(
                 f'{type(head).__name__} does not select its candidates from '
                 'the priors of each level, so the locations behind them are '
@@ -106,12 +106,8 @@ def candidates(
     return results
 
 
-def _exists(index: Tensor | None) -> bool:
-    return index is not None
-
-
 def _locations(
-    chosen: Sequence[Sequence[Tensor | None]],
+    chosen: Sequence[Sequence[Tensor]],
     starts: Sequence[int],
     per_location: Sequence[int],
 ) -> Tensor:
@@ -123,40 +119,13 @@ def _locations(
         starts: First location of each level.
         per_location: Priors of a location of each level.
     """
-    parts = [
-        (level, index)
-        for levels in chosen
-        for level, index in enumerate(levels)
-        if index is not None
-    ]
+    indices = [index for levels in chosen for index in levels]
     # Lengths are known on the CPU, so few operations serve all.
-    table = torch.tensor([[starts[i], per_location[i]] for i, _ in parts])
-    lengths = torch.tensor([len(index) for _, index in parts])
-    indices = torch.cat([index for _, index in parts])
-    table = moved(table.repeat_interleave(lengths, 0).T, indices.device)
-    return indices // table[1] + table[0]
-
-
-def predict_boxes(
-    head: nn.Module,
-    levels: Sequence[Tensor],
-    img_metas: list[dict],
-    rescale: bool,
-) -> list[InstanceData]:
-    """Return any dense head's detections.
-
-    Args:
-        head: A dense head of MMDetection.
-        levels: (N, C, H_l, W_l) of the pyramid.
-        img_metas: Meta information of the N pictures.
-        rescale: Return boxes at the pictures' original size.
-
-    Returns:
-        For each picture the result of ``head.predict``, bit for bit.
-    """
-    return head.predict_by_feat(
-        *head(levels), batch_img_metas=img_metas, rescale=rescale
-    )
+    lengths = torch.tensor([*map(len, indices)])
+    table = torch.tensor([*zip(starts, per_location)]).repeat(len(chosen), 1)
+    table = table.repeat_interleave(lengths, 0).T
+    start, count = moved(table, indices[0].device)
+    return torch.cat(indices) // count + start
 
 
 def predict_boxes_and_locations(
@@ -169,11 +138,13 @@ def predict_boxes_and_locations(
 
     Args:
         head: A dense head that :func:`can_be_watched`.
-        levels, img_metas, rescale: As for :func:`predict_boxes`.
+        levels: (N, C, H_l, W_l) of the pyramid.
+        img_metas: Meta information of the N pictures.
+        rescale: Return boxes at the pictures' original size.
 
     Returns:
-        The results of :func:`predict_boxes` with the additional field
-        ``locations`` (P,).
+        For each picture the result of ``head.predict``, bit for bit, with the
+        additional field ``locations`` (P,).
     """
     # The size filter would drop candidates before their locations are known.
     unfiltered = head.test_cfg.copy()

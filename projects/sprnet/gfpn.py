@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from .options import check, check_choice, check_equal, is_bool
+from .options import check, check_equal
 
 
 class GateFunction(NamedTuple):
@@ -32,7 +32,6 @@ GATE_FUNCTIONS = {
         lambda score: torch.tanh(score).relu(), 3.0, (0, 1)
     ),
 }
-GATE_INITS = ('learned', 'open')
 
 
 class Gate(BaseModule):
@@ -117,9 +116,17 @@ class GFPN(FPN):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        check_choice(self, tuple(GATE_FUNCTIONS), gate=gate)
-        check_choice(self, GATE_INITS, gate_init=gate_init)
-        check(self, is_bool, 'be True or False', share_gate=share_gate)
+        for choices, option in (
+            (tuple(GATE_FUNCTIONS), dict(gate=gate)),
+            (('learned', 'open'), dict(gate_init=gate_init)),
+        ):
+            check(self, choices.__contains__, f'be in {choices}', **option)
+        check(
+            self,
+            lambda value: isinstance(value, bool),
+            'be True or False',
+            share_gate=share_gate,
+        )
         merges = len(self.lateral_convs) - 1
         self.gates = ModuleList(
             Gate(self.out_channels, gate, gate_init)

@@ -1,6 +1,5 @@
 """Training targets: masks cropped to boxes. :mod:`.pasting` is the inverse."""
 
-import numpy as np
 import torch
 from mmcv.ops import roi_align
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
@@ -17,7 +16,7 @@ Masks = BitmapMasks | PolygonMasks
 
 def sampled_targets(
     masks: Masks, samples: Samples, boxes: Tensor, size: int
-) -> tuple[Tensor, Tensor | slice]:
+) -> Tensor:
     """Make the targets of a picture's samples.
 
     Args:
@@ -28,83 +27,76 @@ def sampled_targets(
         size: Side S of the targets, in cells.
 
     Returns:
-        Targets (P, S, S), and the index of the samples whose objects have a
-        mask. An annotation without a segmentation is loaded with an empty
-        mask, see :class:`.runtime.datasets.CheckedCocoDataset`.
+        (P, S, S) of 0. and 1., on the boxes' device.
     """
     # The masks are on the CPU, so a GPU has to wait here, but only once.
-    objects = samples.objects.cpu().numpy()
-    used, crop_of = np.unique(objects, return_inverse=True)
-    if samples.boxes is None:  # the samples of an object share its crop
-        boxes = boxes[_moved(used, boxes.device)]
-        targets = mask_targets(masks, torch.from_numpy(used), boxes, size)
-        targets = targets[_moved(crop_of, boxes.device)]
-    else:
-        targets = mask_targets(masks, torch.from_numpy(objects), boxes, size)
-    with_mask = [i for i in used.tolist() if masks[i].areas[0] > 0]
-    kept = np.isin(objects, with_mask)
-    if kept.all():
-        return targets, slice(None)
-    return targets, _moved(kept.nonzero()[0], boxes.device)
-
-
-def _moved(array: np.ndarray, device: torch.device) -> Tensor:
-    return moved(torch.from_numpy(array), device)
+    objects = samples.objects.cpu()
+    if samples.boxes is not None:
+        return mask_targets(masks, objects, boxes, size)
+    # The samples of an object share its crop.
+    used, crop_of = objects.unique(return_inverse=True)
+    used_boxes = boxes[moved(used, boxes.device)]
+    targets = mask_targets(masks, used, used_boxes, size)
+    return targets[moved(crop_of, boxes.device)]
 
 
 def mask_targets(
-    masks: Masks, instances: Tensor, boxes: Tensor, size: int
+    masks: Masks, objects: Tensor, boxes: Tensor, size: int
 ) -> Tensor:
     """Crop masks to boxes and resize them to training targets (3.2).
 
     Args:
         masks: Masks of an image's G objects.
-        instances: (P,) object of each crop, on the CPU or the boxes' device.
+        objects: (P,) object of each crop, on the CPU or the boxes' device.
         boxes: (P, 4) as (x1, y1, x2, y2), in pixels of the masks.
         size: Side S of the targets, in cells.
 
     Returns:
         (P, S, S) of 0. and 1., on the boxes' device.
     """
-    if not len(instances):  # CUDA launches no kernel without blocks
+    if not len(objects):  # CUDA launches no kernel without blocks
         return boxes.new_zeros(0, size, size)
     crop = _crop_polygons if isinstance(masks, PolygonMasks) else _crop_bitmaps
-    both = (parts(x, MASKS_AT_ONCE) for x in (instances.cpu(), boxes))
+    both = (parts(x, MASKS_AT_ONCE) for x in (objects.cpu(), boxes))
     return torch.cat([crop(masks, *part, size) for part in zip(*both)])
 
 
 def _crop_bitmaps(
-    masks: BitmapMasks, instances: Tensor, boxes: Tensor, size: int
+    masks: BitmapMasks, objects: Tensor, boxes: Tensor, size: int
 ) -> Tensor:
     """As ``BitmapMasks.crop_and_resize`` does, but crops that share a mask
     share a copy of it, and a GPU keeps the results."""
-    objects, slots = np.unique(instances.numpy(), return_inverse=True)
-    bits = _moved(masks.masks[objects], boxes.device)
-    bits = bits[:, None].to(boxes).contiguous()  # mmcv ignores strides
-    slots = _moved(slots, boxes.device).to(boxes)
+    used, slots = objects.unique(return_inverse=True)
+    bits = torch.from_numpy(masks.masks[used.numpy()])
+    bits = moved(bits, boxes.device)[:, None].to(boxes).contiguous()
+    slots = moved(slots, boxes.device).to(boxes)
     rois = torch.cat([slots[:, None], boxes], dim=1)
     cells = roi_align(bits, rois, (size, size), 1.0, 0, 'avg', True)
     return (cells[:, 0] >= 0.5).to(boxes)
 
 
 def _crop_polygons(
-    masks: PolygonMasks, instances: Tensor, boxes: Tensor, size: int
+    masks: PolygonMasks, objects: Tensor, boxes: Tensor, size: int
 ) -> Tensor:
     crops = masks.crop_and_resize(
-        boxes.cpu().numpy(), (size, size), instances.numpy()
+        boxes.cpu().numpy(), (size, size), objects.numpy()
     )
     return crops.to_tensor(boxes.dtype, boxes.device)
 
 
-def check_masks(gt: InstanceData, meta: dict) -> None:
-    """Refuse a training image whose masks are missing or of another size.
+def with_masks(gt: InstanceData, meta: dict) -> InstanceData:
+    """Return a training image's objects without those that have no mask.
+
+    An annotation without a segmentation is loaded with an empty mask, see
+    :class:`.runtime.datasets.CheckedCocoDataset`. Its box trains.
 
     Args:
         gt: The image's objects.
         meta: Its meta information.
 
     Raises:
-        InputError: Names the step of the pipeline at fault.
+        InputError: The masks are missing or of another size than the image.
+            Names the step of the pipeline at fault.
     """
     if 'masks' not in gt:
         raise InputError(
@@ -120,3 +112,5 @@ def check_masks(gt: InstanceData, meta: dict) -> None:
             '(height, width); a step of the training pipeline moves the image '
             'and the boxes without the masks'
         )
+    exists = gt.masks.areas > 0
+    return gt if exists.all() else gt[exists]

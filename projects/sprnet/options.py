@@ -69,16 +69,6 @@ def check_equal(owner: object, expected: Any, reason: str, **options) -> None:
     )
 
 
-def check_choice(owner: object, choices: tuple, **options) -> None:
-    """:func:`check` that the values of options are among ``choices``."""
-    check(
-        owner,
-        lambda value: value in choices,
-        f'be one of {", ".join(map(repr, choices))}',
-        **options,
-    )
-
-
 def check_number(
     owner: object, fits: Callable[[float], bool], rule: str, **options
 ) -> None:
@@ -93,17 +83,6 @@ def check_number(
         rule,
         **options,
     )
-
-
-def check_positive(owner: object, **options) -> None:
-    """:func:`check` that options are numbers above 0."""
-    rule = 'be a number above 0'
-    check_number(owner, lambda value: value > 0, rule, **options)
-
-
-def is_bool(value: Any) -> bool:
-    """Return whether a value is True or False."""
-    return isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:

@@ -11,7 +11,12 @@ from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
 from .boxes import jittered
-from .locations import positive_and_best_locations, positive_locations
+from .locations import (
+    Assignment,
+    assign_locations,
+    positive_and_best_locations,
+    positive_locations,
+)
 from .options import check_number, check_whole
 
 
@@ -63,32 +68,28 @@ class OverlapLocationSampler(Sampler):
     def __init__(
         self, threshold: float = 0.7, max_locations: int = 300
     ) -> None:
-        self.threshold = threshold
-        self.max_locations = max_locations
-        self._check_options()
-
-    def _check_options(self) -> None:
         check_number(
             self,
             lambda value: 0 <= value < 1,
             'be a number of at least 0 and below 1',
-            threshold=self.threshold,
+            threshold=threshold,
         )
-        check_whole(self, max_locations=self.max_locations)
+        check_whole(self, max_locations=max_locations)
+        self.threshold = threshold
+        self.max_locations = max_locations
 
     def __str__(self) -> str:
         """The rule, in words."""
         return f'{type(self).__name__}, IoU > {self.threshold}'
 
-    def positives(
-        self, anchors: Tensor, boxes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def positives(self, assigned: Assignment) -> tuple[Tensor, Tensor]:
         """Return all positive locations (P,) and their objects (P,)."""
-        return positive_locations(anchors, boxes, self.threshold)
+        return positive_locations(assigned, self.threshold)
 
     def __call__(self, boxes: Tensor, anchors: Tensor) -> Samples:
         """See :class:`Sampler`."""
-        locations, objects = self.positives(anchors, boxes)
+        assigned = assign_locations(anchors, boxes)
+        locations, objects = self.positives(assigned)
         if len(locations) > self.max_locations:
             chosen = _random_choice(locations, self.max_locations)
             locations, objects = locations[chosen], objects[chosen]
@@ -104,11 +105,9 @@ class EveryObjectLocationSampler(OverlapLocationSampler):
     that overlaps it most. An object that overlaps no anchor trains none.
     """
 
-    def positives(
-        self, anchors: Tensor, boxes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def positives(self, assigned: Assignment) -> tuple[Tensor, Tensor]:
         """Return the base class's locations, then those of other objects."""
-        return positive_and_best_locations(anchors, boxes, self.threshold)
+        return positive_and_best_locations(assigned, self.threshold)
 
 
 @TASK_UTILS.register_module()
@@ -135,19 +134,16 @@ class JitteredBoxSampler(Sampler):
     def __init__(
         self, copies: int = 1, max_boxes: int = 100, std: float = 0.08
     ) -> None:
-        self.copies = copies
-        self.max_boxes = max_boxes
-        self.std = std
-        self._check_options()
-
-    def _check_options(self) -> None:
-        check_whole(self, copies=self.copies, max_boxes=self.max_boxes)
+        check_whole(self, copies=copies, max_boxes=max_boxes)
         check_number(
             self,
             lambda value: 0 <= value < 0.25,
             'be a number of at least 0 and below 0.25',
-            std=self.std,
+            std=std,
         )
+        self.copies = copies
+        self.max_boxes = max_boxes
+        self.std = std
 
     def __call__(self, boxes: Tensor, anchors: None = None) -> Samples:
         """See :class:`Sampler`. Empty and NaN boxes have no samples."""

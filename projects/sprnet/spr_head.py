@@ -1,5 +1,8 @@
 """The mask head. Shape letters: see :mod:`.structures`."""
 
+from collections.abc import Sequence
+from itertools import count
+
 import torch
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
@@ -12,14 +15,12 @@ from torch import Tensor
 from .boxes import enlarged
 from .decoder import MASK_SIZE
 from .errors import InputError
-from .locations import grid_anchors
-from .mask_targets import check_masks, sampled_targets
+from .mask_targets import sampled_targets, with_masks
 from .options import (
     build_part,
     check,
     check_equal,
     check_number,
-    check_positive,
     check_whole,
 )
 from .pyramid import pyramid_sizes
@@ -106,8 +107,8 @@ class SPRHead(BaseModule):
         return build_part(registry, self, option, cfg, modules, **required)
 
     def _build_anchors(self, anchor_generator: ConfigType | None) -> None:
-        """Keep what the anchors are made of, if the sampler needs them."""
-        self.strides: list[tuple[int, int]] | None = None
+        """Build the anchors' generator, if the sampler needs anchors."""
+        self.prior_generator = None
         if not self.sampler.chooses_locations:
             return
         if anchor_generator is None:
@@ -115,20 +116,17 @@ class SPRHead(BaseModule):
                 f'SPRHead: sampler.type={type(self.sampler).__name__} chooses '
                 'locations by anchors, so it needs an anchor_generator'
             )
-        generator = TASK_UTILS.build(anchor_generator)
+        self.prior_generator = TASK_UTILS.build(anchor_generator)
         check(
             self,
             lambda value: len(set(value)) == 1,
             'be the same number on every level',
             **{
                 'anchor_generator.num_base_anchors': getattr(
-                    generator, 'num_base_anchors', []
+                    self.prior_generator, 'num_base_anchors', []
                 )
             },
         )
-        self.strides = generator.strides
-        anchors = torch.stack(generator.base_anchors)
-        self.register_buffer('base_anchors', anchors, persistent=False)
 
     def _check_options(self, train_cfg: ConfigType) -> None:
         names = {True: 'locations', False: 'boxes'}
@@ -150,10 +148,12 @@ class SPRHead(BaseModule):
             "the side of the decoder's masks",
             **{'train_cfg.mask_size': train_cfg.get('mask_size', MASK_SIZE)},
         )
-        check_positive(self, frame=self.frame)
+        check_number(
+            self, lambda x: x > 0, 'be a number above 0', frame=self.frame
+        )
         check_number(
             self,
-            lambda value: 0 <= value <= 1,
+            lambda x: 0 <= x <= 1,
             'be a number in 0..1',
             **{'test_cfg.mask_thr_binary': self.mask_threshold},
         )
@@ -178,26 +178,31 @@ class SPRHead(BaseModule):
             batch_data_samples: With ``gt_instances``: boxes, labels, masks.
         """
         batch_gt, _, img_metas = unpack_gt_instances(batch_data_samples)
-        per_picture = [
-            self.training_instances(n, gt, meta, features)
-            for n, (gt, meta) in enumerate(zip(batch_gt, img_metas))
-        ]
+        anchors = [None] * len(img_metas)
+        if self.sampler.chooses_locations:
+            anchors = self.anchors(features, img_metas)
+        pictures = zip(count(), batch_gt, img_metas, anchors)
+        per_picture = [self.training_instances(*each) for each in pictures]
         instances = Instances(
             *(None if x[0] is None else joined(x) for x in zip(*per_picture))
         )
         logits = self(features, instances)
-        count = reduce_mean(logits.new_full((), len(logits)))
+        mean_count = reduce_mean(logits.new_full((), len(logits)))
         return dict(
             loss_mask=self.loss_mask(
                 logits.flatten(1),
                 instances.target.flatten(1),
-                avg_factor=count * MASK_SIZE**2,
+                avg_factor=mean_count * MASK_SIZE**2,
             )
         )
 
     @torch.no_grad()
     def training_instances(
-        self, picture: int, gt: InstanceData, meta: dict, features: Features
+        self,
+        picture: int,
+        gt: InstanceData,
+        meta: dict,
+        anchors: Tensor | None,
     ) -> Instances:
         """Choose the masks that train in one picture, with their targets.
 
@@ -205,34 +210,43 @@ class SPRHead(BaseModule):
             picture: Its index in the batch.
             gt: ``bboxes`` (G, 4), ``labels`` (G,), ``masks`` of its objects.
             meta: Its meta information.
-            features: Those of the batch.
+            anchors: (L, A, 4), if the sampler chooses locations.
         """
-        check_masks(gt, meta)
-        needs_anchors = self.sampler.chooses_locations
-        anchors = self.anchors(features, meta) if needs_anchors else None
+        gt = with_masks(gt, meta)
         samples = self.sampler(gt.bboxes, anchors)
         own = samples.boxes is None
         boxes = self.frames(gt.bboxes if own else samples.boxes)
-        target, kept = sampled_targets(gt.masks, samples, boxes, MASK_SIZE)
         label = gt.labels[samples.objects]
         return Instances(
-            torch.full_like(label, picture)[kept],
-            None if own else boxes[kept],
-            label[kept],
-            samples.locations[kept] if own else None,
-            target[kept],
+            torch.full_like(label, picture),
+            None if own else boxes,
+            label,
+            samples.locations,
+            sampled_targets(gt.masks, samples, boxes, MASK_SIZE),
         )
 
     def frames(self, boxes: Tensor) -> Tensor:
         """Return the frames that the masks of boxes (P, 4) fill, (P, 4)."""
         return enlarged(boxes, self.frame)
 
-    def anchors(self, features: Features, meta: dict) -> Tensor:
-        """Return a picture's anchors (L, A, 4); the padding's are empty."""
+    def anchors(
+        self, features: Features, img_metas: Sequence[dict]
+    ) -> list[Tensor]:
+        """Return each picture's anchors (L, A, 4); those of the padding have
+        no area."""
         sizes = pyramid_sizes(features.levels)
-        return grid_anchors(
-            self.base_anchors, self.strides, sizes, meta['pad_shape']
-        )
+        device = features.levels[0].device
+        generator = self.prior_generator
+        anchors = torch.cat(generator.grid_priors(sizes, device=device))
+        valid = [
+            generator.valid_flags(sizes, meta['pad_shape'], device=device)
+            for meta in img_metas
+        ]
+        per_location = generator.num_base_priors[0]
+        return [
+            (anchors * torch.cat(flags)[:, None]).view(-1, per_location, 4)
+            for flags in valid
+        ]
 
     def predict(
         self,

@@ -13,11 +13,7 @@ from mmdet.utils import ConfigType, InstanceList
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 
-from .detections import (
-    can_be_watched,
-    predict_boxes,
-    predict_boxes_and_locations,
-)
+from .detections import can_be_watched, predict_boxes_and_locations
 from .errors import InputError
 from .structures import Features, Instances
 
@@ -27,7 +23,10 @@ MUST_MATCH = (
     ('bbox_head.in_channels', 'neck.out_channels'),
     ('mask_head.in_channels', 'neck.out_channels'),
     ('mask_head.num_classes', 'bbox_head.num_classes'),
-    ('mask_head.strides', 'bbox_head.prior_generator.strides'),
+    (
+        'mask_head.prior_generator.strides',
+        'bbox_head.prior_generator.strides',
+    ),
     ('mask_head.encoder.strides', 'bbox_head.prior_generator.strides'),
     ('bbox_head.prior_generator.num_levels', 'neck.num_outs'),
 )
@@ -185,41 +184,36 @@ class SPRNet(SingleStageInstanceSegmentor):
             stock detector predicts them, bit for bit; and, if the mask head's
             encoder reads it, the location behind each, ``locations`` (P,).
         """
-        reads_locations = self.mask_head.encoder.reads_locations
-        find = (
-            predict_boxes_and_locations if reads_locations else predict_boxes
-        )
+        head, levels = self.bbox_head, features.levels
+        if not self.mask_head.encoder.reads_locations:
+            return head.predict(levels, batch_data_samples, rescale)
         metas = [sample.metainfo for sample in batch_data_samples]
-        return find(self.bbox_head, features.levels, metas, rescale)
+        return predict_boxes_and_locations(head, levels, metas, rescale)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
     ) -> tuple:
         """Return raw outputs, for tools that measure or trace the network.
 
-        Boxes are not decoded. An encoder that reads boxes reads the whole
-        picture.
+        Boxes are not decoded. Instances are the first locations of a picture,
+        or the whole picture, as the encoder reads them, of class 0.
 
         Returns:
-            The box head's outputs, and mask logits (N * P, S, S) for the P =
-            ``max_per_img`` locations of highest class score of each picture.
+            The box head's outputs, and mask logits (N * P, S, S) for P =
+            ``max_per_img`` instances of each picture.
         """
         features = self.extract_feat(batch_inputs)
-        outs = self.bbox_head(features.levels)
-        scores = torch.cat([s.flatten(2) for s in outs[0]], dim=2)
-        count = min(self.test_cfg.get('max_per_img', 100), scores.shape[2])
-        best, channels = scores.max(dim=1)
-        location = best.topk(count, dim=1).indices
-        label = channels.gather(1, location) % self.bbox_head.cls_out_channels
-        pictures = torch.arange(len(location), device=location.device)
+        locations = sum(level[0, 0].numel() for level in features.levels)
+        count = min(self.test_cfg.get('max_per_img', 100), locations)
+        first = torch.arange(count, device=batch_inputs.device)
+        location = first.repeat(len(batch_inputs))
+        picture = torch.arange(len(location), device=location.device) // count
         height, width = batch_inputs.shape[2:]
-        box = batch_inputs.new_tensor([0, 0, width, height])
+        box = batch_inputs.new_tensor([[0, 0, width, height]])
         instances = Instances(
-            pictures.repeat_interleave(count),
-            box.expand(location.numel(), 4),
-            label.flatten(),
-            location.flatten(),
+            picture, box.expand(len(location), 4), 0 * location, location
         )
+        outs = self.bbox_head(features.levels)
         return (*outs, self.mask_head(features, instances))
 
 

@@ -23,15 +23,17 @@ from mmengine.config import read_base
 
 from projects.sprnet import (
     GFPN,
-    CheckedCocoDataset,
-    CheckpointMatchHook,
-    CocoAPARMetric,
-    FiniteLossHook,
     MultiScaleFusion,
     OverlapLocationSampler,
     ShortcutPixelDecoder,
     SPRHead,
     SPRNet,
+)
+from projects.sprnet.runtime import (
+    CheckedCocoDataset,
+    CheckpointMatchHook,
+    CocoAPARMetric,
+    FiniteLossHook,
     WholeCheckpointHook,
 )
 

@@ -339,7 +339,7 @@ def test_targets_are_the_masks_in_the_frames_that_are_read(head, frame):
     head.frame = frame
     gt = sample(OBJECTS, [0, 3, 5]).gt_instances
     torch.manual_seed(0)
-    chosen = head.training_instances(1, gt, META, maps(2))
+    chosen = head.training_instances(1, gt, META, None)
     assert len(chosen.label) == 3 * head.sampler.copies
     assert chosen.location is None and set(chosen.picture.tolist()) == {1}
     plain = enlarged(chosen.box, 1 / frame)
@@ -401,7 +401,7 @@ def test_objects_without_a_mask_train_none(head):
     image = sample(OBJECTS, [0, 3, 5])
     image.gt_instances.masks.masks[1] = 0
     features = maps(1)
-    chosen = head.training_instances(0, image.gt_instances, META, features)
+    chosen = head.training_instances(0, image.gt_instances, META, None)
     assert {len(x) for x in chosen if x is not None} == {
         2 * head.sampler.copies
     }

@@ -13,7 +13,6 @@ from support.helpers import (
 
 from projects.sprnet.detections import (
     candidates,
-    predict_boxes,
     predict_boxes_and_locations,
 )
 
@@ -52,12 +51,11 @@ def test_detections_are_the_stock_heads_bit_for_bit(
     expected = head.predict_by_feat(
         *head(feats), batch_img_metas=METAS, rescale=rescale
     )
-    for find in (predict_boxes, predict_boxes_and_locations):
-        results = find(head, feats, METAS, rescale)
-        for per_image, stock in zip(results, expected):
-            assert len(stock) > 50
-            for field in ('bboxes', 'scores', 'labels'):
-                assert torch.equal(per_image[field], stock[field]), field
+    results = predict_boxes_and_locations(head, feats, METAS, rescale)
+    for per_image, stock in zip(results, expected):
+        assert len(stock) > 50
+        for field in ('bboxes', 'scores', 'labels'):
+            assert torch.equal(per_image[field], stock[field]), field
     head.test_cfg.min_bbox_size = 0
 
 

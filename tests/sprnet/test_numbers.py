@@ -20,8 +20,7 @@ from support.helpers import (
 from torch import nn
 
 from projects.sprnet.locations import (
-    best_locations,
-    best_overlaps,
+    assign_locations,
     positive_locations,
 )
 from projects.sprnet.pasting import paste_one_by_one
@@ -159,7 +158,8 @@ def test_the_mask_loss_sums_more_cells_than_half_precision_counts(
     for kind in (torch.float32, dtype):
         features = Features(tuple(level.to(kind) for level in levels))
         gt = objects[0].gt_instances
-        cells = head.to(kind).training_instances(0, gt, META, features).target
+        (anchors,) = head.to(kind).anchors(features, [META])
+        cells = head.training_instances(0, gt, META, anchors).target
         assert cells.numel() > torch.finfo(torch.float16).max
         losses.append(head.loss(features, objects)['loss_mask'])
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
@@ -175,9 +175,8 @@ def test_pure_functions_in_half_precision(dtype):
     objects = anchors[::4] + 8
     of_locations = anchors.view(10, 2, 4)
     for function in (
-        lambda a, b: best_overlaps(a.flatten(0, 1), b),
-        best_locations,
-        lambda a, b: positive_locations(a, b, 0.5),
+        assign_locations,
+        lambda a, b: positive_locations(assign_locations(a, b), 0.5),
     ):
         half = function(of_locations, objects)
         single = function(of_locations.float(), objects.float())

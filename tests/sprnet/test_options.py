@@ -215,7 +215,7 @@ def test_an_unknown_type_is_named_beside_those_of_the_project(
             },
         ),
         (
-            'mask_head.strides',
+            'mask_head.prior_generator.strides',
             [(4, 4), (8, 8), (16, 16), (32, 32), (64, 64)],
             'bbox_head.prior_generator.strides=[(8, 8), ',
             {

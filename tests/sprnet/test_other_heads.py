@@ -84,7 +84,7 @@ def samples():
 def read_at_boxes(model):
     """Give an SPRNet a mask head that reads boxes, and return the model."""
     head = model.mask_head
-    strides = [stride for stride, _ in head.strides]
+    strides = [stride for stride, _ in head.prior_generator.strides]
     model.mask_head = SPRHead(
         num_classes=head.num_classes,
         in_channels=head.in_channels,

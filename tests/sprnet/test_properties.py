@@ -50,20 +50,6 @@ def ious(first, second):
     return np.array(table).reshape(len(first), len(second))
 
 
-@examples
-@given(boxes(least=1), boxes(), st.integers(1, 4))
-def test_best_overlaps(anchors, objects, at_once):
-    with patch.object(locations, 'BOXES_AT_ONCE', at_once):
-        best = locations.best_overlaps(anchors, objects)
-    table = ious(anchors, objects)
-    assert best.of_boxes.tolist() == table.max(axis=0).tolist()
-    assert best.anchors.tolist() == table.argmax(axis=0).tolist()
-    if not len(objects):
-        table = np.zeros((len(anchors), 1))
-    assert best.of_anchors.tolist() == table.max(axis=1).tolist()
-    assert best.boxes.tolist() == table.argmax(axis=1).tolist()
-
-
 def per_location(anchors, count):
     """(L, count, 4) of anchors, without the remainder."""
     return anchors[: len(anchors) // count * count].view(-1, count, 4)
@@ -74,8 +60,8 @@ def per_location(anchors, count):
 def test_positive_locations(anchors, objects, count, threshold):
     anchors = per_location(anchors, count)
     assume(len(anchors))
-    positives = locations.positive_locations(anchors, objects, threshold)
     assigned = locations.assign_locations(anchors, objects)
+    positives = locations.positive_locations(assigned, threshold)
     expected = []
     for location, its_anchors in enumerate(anchors):
         table = ious(its_anchors, objects)
@@ -83,20 +69,29 @@ def test_positive_locations(anchors, objects, count, threshold):
             anchor, index = np.unravel_index(table.argmax(), table.shape)
             expected.append((location, index))
             row = (table.max(), anchor, index)
-            assert tuple(field[location] for field in assigned) == row
+            assert tuple(field[location] for field in assigned[:3]) == row
     assert list(zip(*(t.tolist() for t in positives))) == expected
 
 
 @examples
 @given(boxes(least=3), boxes(), st.integers(1, 3), st.integers(1, 4))
-def test_best_locations(anchors, objects, per, at_once):
+def test_assigned_locations(anchors, objects, per, at_once):
     anchors = per_location(anchors, per)
     with patch.object(locations, 'BOXES_AT_ONCE', at_once):
-        best, overlaps = locations.best_locations(anchors, objects)
+        best = locations.assign_locations(anchors, objects)
     table = ious(objects, anchors.flatten(0, 1))
-    table = table.reshape(len(objects), len(anchors), per).max(axis=2)
-    assert best.tolist() == table.argmax(axis=1).tolist()
-    assert overlaps.tolist() == table.max(axis=1).tolist()
+    table = table.reshape(len(objects), len(anchors), per)
+    of_locations = table.max(axis=2)
+    assert best.locations.tolist() == of_locations.argmax(axis=1).tolist()
+    assert best.of_objects.tolist() == of_locations.max(axis=1).tolist()
+    if not len(objects):
+        table = np.zeros((1, len(anchors), per))
+    assert best.overlaps.tolist() == table.max(axis=(0, 2)).tolist()
+    of_anchors = table.max(axis=0)
+    assert best.anchors.tolist() == of_anchors.argmax(axis=1).tolist()
+    chosen = of_anchors.argmax(axis=1), range(len(anchors))
+    nearest = table[:, chosen[1], chosen[0]].argmax(axis=0)
+    assert best.objects.tolist() == nearest.tolist()
 
 
 sizes = st.lists(

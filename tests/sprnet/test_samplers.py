@@ -2,7 +2,7 @@ import torch
 from support.anchored import anchors_of_locations, iou, random_boxes
 from support.helpers import NAN
 
-from projects.sprnet.locations import positive_locations
+from projects.sprnet.locations import assign_locations, positive_locations
 from projects.sprnet.samplers import (
     EveryObjectLocationSampler,
     JitteredBoxSampler,
@@ -12,9 +12,8 @@ from projects.sprnet.samplers import (
 
 def test_no_more_than_max_locations_chosen_at_random():
     anchors, boxes = anchors_of_locations(), random_boxes(30)
-    positives = dict(
-        zip(*(t.tolist() for t in positive_locations(anchors, boxes, 0.5)))
-    )
+    found = positive_locations(assign_locations(anchors, boxes), 0.5)
+    positives = dict(zip(*(t.tolist() for t in found)))
     sampler = OverlapLocationSampler(threshold=0.5, max_locations=10)
     assert len(positives) > 20
     choices = set()

@@ -11,7 +11,7 @@ from support.helpers import (
 )
 from support.references import logits_of
 
-from projects.sprnet.locations import positive_locations
+from projects.sprnet.locations import assign_locations, positive_locations
 from projects.sprnet.mask_targets import mask_targets
 from projects.sprnet.structures import Features, Instances
 
@@ -45,9 +45,8 @@ def test_loss_against_every_location_on_its_own(model):
         gt = annotated.gt_instances
         objects = torch.arange(len(gt.bboxes))
         targets = mask_targets(gt.masks, objects, gt.bboxes, 32)
-        for location, index in zip(
-            *positive_locations(anchors, gt.bboxes, threshold=0.7)
-        ):
+        assigned = assign_locations(anchors, gt.bboxes)
+        for location, index in zip(*positive_locations(assigned, 0.7)):
             one = Instances(
                 torch.tensor([n]), None, gt.labels[index, None], location[None]
             )

@@ -22,7 +22,7 @@ from support.in_process import (
     save_checkpoint,
 )
 
-from projects.sprnet import FolderVisualizer
+from projects.sprnet.runtime import FolderVisualizer
 
 FPN_CONFIG = CONFIGS / 'sprnet_r18_fpn_shapes.py'
 

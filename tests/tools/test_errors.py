@@ -15,7 +15,7 @@ from support.commands import run_here, small
 from support.helpers import ROOT, SHAPES_CONFIG
 from torch.utils.data import DataLoader
 
-from projects.sprnet import CheckedCocoDataset
+from projects.sprnet.runtime import CheckedCocoDataset
 
 # What `one_sentence` and argparse report, and RuntimeError for what may be a
 # bug of a user's transform; gpu_check.py reports its parts' errors

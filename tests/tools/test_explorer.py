@@ -220,7 +220,8 @@ def test_positive_locations_are_those_of_training(actions):
         item = pipeline(actions.dataset.get_data_info(index))
         data = actions.model.data_preprocessor(pseudo_collate([item]), True)
         gt = data['data_samples'][0].gt_instances
-        expected = head.training_instances(0, gt, view.meta, view.features)
+        (anchors,) = head.anchors(view.features, [view.meta])
+        expected = head.training_instances(0, gt, view.meta, anchors)
         positive = view.training.positive.nonzero()[:, 0]
         assert positive.tolist() == expected.location.tolist()
         objects = view.training.objects[positive]

@@ -14,7 +14,6 @@ from support.helpers import (
 from support.in_process import complaint, is_picture, run_command
 
 from projects.sprnet import locations
-from projects.sprnet.locations import grid_anchors
 from projects.sprnet.structures import Features
 
 SIZES = [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]  # of 128 x 160 pixels
@@ -37,7 +36,8 @@ def head_and_sample(**options):
             batch_input_shape=(128, 160),
         )
     )
-    anchors = grid_anchors(head.base_anchors, head.strides, SIZES, (128, 160))
+    features = Features(tuple(torch.zeros(1, 1, *size) for size in SIZES))
+    (anchors,) = head.anchors(features, [image.metainfo])
     return head, image, anchors
 
 
@@ -45,12 +45,12 @@ def test_positive_locations_are_those_that_train():
     head, image, anchors = head_and_sample()
     boxes = image.gt_instances.bboxes
     positives, negatives = positive_pixels.positives_and_negatives(head, image)
-    features = Features(tuple(torch.zeros(1, 1, *size) for size in SIZES))
     trained = head.training_instances(
-        0, image.gt_instances, image.metainfo, features
+        0, image.gt_instances, image.metainfo, anchors
     )
     assert positives.indices.tolist() == trained.location.tolist()
-    indices, objects = locations.positive_locations(anchors, boxes, 0.7)
+    assigned = locations.assign_locations(anchors, boxes)
+    indices, objects = locations.positive_locations(assigned, 0.7)
     assert positives.indices.tolist() == indices.tolist()
     assert positives.objects.tolist() == objects.tolist()
     assert set(objects.tolist()) == {0, 1}
@@ -72,10 +72,8 @@ def test_an_objects_only_location_is_shown_as_its_own():
     head, image, anchors = head_and_sample(type='EveryObjectLocationSampler')
     positives, _ = positive_pixels.positives_and_negatives(head, image)
     assert positives.objects[-1] == 2
-    (location,), _ = locations.best_locations(
-        anchors, image.gt_instances.bboxes[2:]
-    )
-    assert positives.indices[-1] == location
+    assigned = locations.assign_locations(anchors, image.gt_instances.bboxes)
+    assert positives.indices[-1] == assigned.locations[2]
     assert positives.overlaps[-1] < 0.7
 
 

@@ -12,7 +12,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
-from projects.sprnet import FolderVisualizer
+from projects.sprnet.runtime import FolderVisualizer
 
 from .pictures import Picture
 

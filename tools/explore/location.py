@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from projects.sprnet import BoxGrid
 from projects.sprnet.pyramid import Sizes, locate
+from projects.sprnet.roi_features import points_in_boxes
 from projects.sprnet.structures import Instances
 
 from .view import View
@@ -88,8 +89,7 @@ def predict_locations(
     masks = head(view.features, instances).sigmoid().cpu().numpy()
     points = frames.new_zeros(len(locations), 0, 2)
     if isinstance(head.encoder, BoxGrid):
-        corners = frames[:, None, :2], frames[:, None, 2:]
-        points = torch.lerp(*corners, head.encoder.centres.cpu())
+        points = points_in_boxes(frames, head.encoder.centres.cpu())
     strides = model.bbox_head.prior_generator.strides
     levels, places, _ = locate(locations, view.sizes)
     scale = np.tile(view.meta['scale_factor'], 2)

@@ -92,7 +92,7 @@ def scores_shown_anchors(model: nn.Module) -> bool:
     """Whether the box head scores the anchors of :func:`shown_anchors`."""
     scored = base_anchors(model.bbox_head.prior_generator)
     if model.mask_head.sampler.chooses_locations:
-        return scored == base_anchors(model.mask_head)
+        return scored == base_anchors(model.mask_head.prior_generator)
     return bool(scored)
 
 
@@ -104,7 +104,7 @@ def shown_anchors(model: nn.Module, features: Features, meta: dict) -> Tensor:
     around the points that it scores.
     """
     if model.mask_head.sampler.chooses_locations:
-        return model.mask_head.anchors(features, meta)
+        return model.mask_head.anchors(features, [meta])[0]
     generator = model.bbox_head.prior_generator
     sizes = pyramid_sizes(features.levels)
     device = features.levels[0].device
@@ -237,9 +237,11 @@ def assign_training(
         location learns, or that a negative one's anchors overlap most; and
         ``overlaps`` (L,), the largest IoU of an anchor and an object.
     """
-    locations, objects = sampler.positives(anchors, boxes)
-    overlaps, _, nearest = assign_locations(anchors, boxes)
-    nearest[locations] = objects
+    assigned = assign_locations(anchors, boxes)
+    locations, objects = sampler.positives(assigned)
+    nearest = assigned.objects.index_put((locations,), objects)
     positive = torch.zeros(len(anchors), dtype=torch.bool)
     positive[locations] = True
-    return InstanceData(positive=positive, objects=nearest, overlaps=overlaps)
+    return InstanceData(
+        positive=positive, objects=nearest, overlaps=assigned.overlaps
+    )

@@ -12,7 +12,7 @@ from support.children import exit_codes, start
 from support.dying import die_at
 from support.toy_run import EPOCHS, last_weights, toy_runner
 
-from projects.sprnet import WholeFileBackend
+from projects.sprnet.runtime import WholeFileBackend
 
 LAST = f'epoch_{EPOCHS}.pth'
 

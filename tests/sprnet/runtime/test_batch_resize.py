@@ -4,8 +4,8 @@ from mmdet.models.data_preprocessors import BatchSyncRandomResize
 from mmengine.logging import MessageHub
 from support.helpers import OBJECTS, sample
 
-from projects.sprnet import MaskBatchSyncRandomResize
 from projects.sprnet.mask_targets import check_masks, mask_targets
+from projects.sprnet.runtime import MaskBatchSyncRandomResize
 
 
 @pytest.mark.parametrize('size', [(256, 192), (128, 128)])

@@ -7,7 +7,7 @@ from PIL import Image
 from support.coco_files import annotation
 from support.loaders import ChannelFiles, LoadNumpy
 
-from projects.sprnet import CheckedCocoDataset
+from projects.sprnet.runtime import CheckedCocoDataset
 
 # Files that Pillow does not open, how to load them, and their channels
 LOADED = {

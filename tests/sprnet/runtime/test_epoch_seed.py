@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from projects.sprnet import EpochSeedHook
+from projects.sprnet.runtime import EpochSeedHook
 
 
 def drawn(seed, epoch):

@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from projects.sprnet import EvaluationFileHook, ScheduleEndHook
+from projects.sprnet.runtime import EvaluationFileHook, ScheduleEndHook
 
 
 def run_with(dataset_file, metric_file):

@@ -7,7 +7,7 @@ from support.amp import amp_on_cpu
 from support.children import exit_codes, start
 from support.toy_run import Toy, last_weights, toy_runner
 
-from projects.sprnet import FiniteLossHook
+from projects.sprnet.runtime import FiniteLossHook
 
 LOSSES = {
     'loss_mask is nan': lambda w: dict(

@@ -17,7 +17,8 @@ from mmengine.runner import Runner
 from support.helpers import CONFIGS, SHAPES_CONFIG, build_model, sample
 from torch import nn
 
-from projects.sprnet import GFPN, GradientFlowHook
+from projects.sprnet import GFPN
+from projects.sprnet.runtime import GradientFlowHook
 from projects.sprnet.runtime.gradient_flow import (
     by_level,
     draw_gradient_flow,

@@ -15,7 +15,7 @@ from support.children import exit_codes, start
 from support.helpers import ROOT
 from support.toy_run import EPOCHS, Toy, last_weights, toy_runner
 
-from projects.sprnet import PreemptionHook
+from projects.sprnet.runtime import PreemptionHook
 
 ITERATIONS = 2 * EPOCHS
 SAVED = 'interrupted.pth'
@@ -101,7 +101,7 @@ def test_workers_outlive_the_signal(unbroken, tmp_path):
 PERSISTENT_WORKERS = """
 import sys
 from support.toy_run import toy_runner
-from projects.sprnet import PreemptionHook
+from projects.sprnet.runtime import PreemptionHook
 
 runner = toy_runner(sys.argv[1], save_best='toy/figure', rule='greater')
 runner._val_dataloader.update(num_workers=1, persistent_workers=True)

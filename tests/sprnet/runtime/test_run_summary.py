@@ -3,8 +3,7 @@ from types import SimpleNamespace
 import pytest
 from support.toy_run import toy_runner
 
-from projects.sprnet import RunSummaryHook
-from projects.sprnet.runtime import run_summary
+from projects.sprnet.runtime import RunSummaryHook, run_summary
 from projects.sprnet.runtime.run_summary import SLOW, TIMED, duration
 
 

@@ -14,8 +14,8 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from support.loaders import LoadNumpy
 
-from projects.sprnet import FolderVisualizationHook, FolderVisualizer
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime import FolderVisualizationHook, FolderVisualizer
 from projects.sprnet.runtime.drawing import (
     draw_masks,
     free_places,
