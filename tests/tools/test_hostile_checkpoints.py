@@ -111,7 +111,7 @@ def test_refused_in_the_demo(folder, shapes, monkeypatch):
 
     monkeypatch.setattr(steps, 'subprocess', SimpleNamespace(run=run))
     end = call(monkeypatch, demo, '--data', shapes, '--work-dir', folder)
-    assert end == 'demo.py: stopped because tools/launch.py failed'
+    assert end == 'demo.py: stopped because tools/train.py failed'
     assert messages[0].startswith('train.py: the checkpoint was refused')
 
 

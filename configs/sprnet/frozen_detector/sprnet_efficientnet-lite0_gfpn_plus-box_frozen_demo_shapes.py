@@ -11,6 +11,6 @@ model = dict(
         encoder=_base_.read_at_the_box.encoder,
     ),
 )
-load_from = 'work_dirs/demo/epoch_2.pth'
+load_from = 'work_dirs/demo/epoch_3.pth'
 train_dataloader = dict(batch_size=8)
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
