@@ -12,6 +12,8 @@ spr_hooks = dict(
     evaluation_file=dict(type='EvaluationFileHook'),
     preemption=dict(type='PreemptionHook'),
     run_summary=dict(type='RunSummaryHook'),
+    # Without it, evaluations make dense masks.
+    run_lengths=dict(type='RunLengthsHook'),
     visualization=dict(type='FolderVisualizationHook'),
 )
 # Seconds after which ranks give up on one that hangs. It must exceed an

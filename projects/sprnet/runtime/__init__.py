@@ -12,6 +12,7 @@ from .gradient_flow import GradientFlowHook
 from .metrics import CocoAPARMetric
 from .precision import BFloat16OptimWrapper, ChannelsLastHook
 from .preemption import PreemptionHook
+from .run_lengths import RunLengthsHook
 from .run_summary import RunSummaryHook
 from .safe_loading import allow_mmengine_checkpoints
 from .schedule_end import ScheduleEndHook
@@ -36,6 +37,7 @@ __all__ = [
     'MaskBatchSyncRandomResize',
     'MaskTTAModel',
     'PreemptionHook',
+    'RunLengthsHook',
     'RunSummaryHook',
     'ScheduleEndHook',
     'WholeCheckpointHook',

@@ -1,14 +1,18 @@
+import gc
 import logging
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
+from mmdet.datasets.api_wrappers import COCO as CheckedCOCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
-from mmengine.fileio import load
 from mmengine.logging import print_log
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from terminaltables import AsciiTable
 
 from ..errors import InputError
@@ -28,6 +32,8 @@ class CocoAPARMetric(CocoMetric):
     large objects. All figures but ``AR_N`` are at the largest limit. Values
     are between 0 and 1, or -1 without objects of that size or class.
 
+    faster-coco-eval compares, if it is installed; otherwise pycocotools.
+
     Only the images that were tested count, which a warning says if the
     annotation file has more, as with a data set's ``indices``.
 
@@ -39,7 +45,8 @@ class CocoAPARMetric(CocoMetric):
         proposal_nums (Sequence[int]): How many detections of a class count in
             an image. The model's ``test_cfg.max_per_img`` limits them too.
             Defaults to COCO's (1, 10, 100).
-        kwargs: See CocoMetric; ``metric_items`` is fixed.
+        kwargs: See CocoMetric; ``metric_items`` is fixed, and
+            ``use_mp_eval`` has no effect.
 
     Raises:
         InputError: ``metric`` contains anything but 'bbox' and 'segm', or
@@ -51,7 +58,6 @@ class CocoAPARMetric(CocoMetric):
     ) -> None:
         check_list(self, proposal_nums=proposal_nums)
         self.ann_file = kwargs.get('ann_file')
-        self._files: dict[str, str] = {}
         with redirect_stdout(None):  # pycocotools prints its steps
             super().__init__(
                 proposal_nums=sorted(set(proposal_nums)),
@@ -65,6 +71,16 @@ class CocoAPARMetric(CocoMetric):
                 f'both; use CocoMetric for {sorted(unsupported)}'
             )
 
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of a batch, masks as run lengths."""
+        super().process(data_batch, data_samples)
+        for _, result in self.results[-len(data_samples) :]:
+            if 'masks' in result:
+                # mmengine copies lists and dicts item by item.
+                masks = np.empty(len(result['masks']), object)
+                masks[:] = result['masks']
+                result['masks'] = masks
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the figures of (ground truth, prediction) pairs, by name.
 
@@ -76,37 +92,52 @@ class CocoAPARMetric(CocoMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        kinds, prefix = self.metrics, self.outfile_prefix
+        with _no_collection():
+            return self._compute(results)
+
+    def _compute(self, results: list) -> dict[str, float]:
+        truths, predictions = zip(*results)
+        self._find_classes(truths)
+        if self.outfile_prefix:
+            self.results2json(predictions, self.outfile_prefix)
+        predictions = self._by_image(predictions)
         figures: dict[str, float] = {}
         rows = []
-        with TemporaryDirectory() as folder:
-            # Without metrics, CocoMetric only prepares what they need.
-            self.metrics = []
-            self.outfile_prefix = prefix or f'{folder}/results'
-            super().compute_metrics(results)
-            self.metrics, self.outfile_prefix = kinds, prefix
-            tested = self._tested_images(results)
-            for kind in kinds:
-                predictions = self._load_predictions(kind)
-                if not predictions:
-                    print_log(
-                        'the model detects nothing', 'current', logging.ERROR
-                    )
-                    break
-                with redirect_stdout(None):
-                    evaluation = self._evaluate(kind, predictions, tested)
-                overall = precisions(evaluation) | recalls(evaluation)
-                figures.update(_prefixed(kind, overall))
-                rows.append([kind, *map(_shown, overall.values())])
-                if self.classwise:
-                    figures.update(self._class_figures(kind, evaluation))
+        for kind in self.metrics:
+            self._check_masks(kind, predictions)
+            found = self._detections(kind, predictions)
+            if not found:
+                print_log(
+                    'the model detects nothing', 'current', logging.ERROR
+                )
+                break
+            truth = self._ground_truth(kind, predictions)
+            evaluation = self._evaluate(kind, truth, found)
+            overall = precisions(evaluation) | recalls(evaluation)
+            figures.update(_prefixed(kind, overall))
+            rows.append([kind, *map(_shown, overall.values())])
+            if self.classwise:
+                figures.update(self._class_figures(kind, evaluation))
         if rows:
             table = AsciiTable([['', *overall], *rows]).table
             print_log(f'{TITLE}\n{table}', 'current')
         return figures
 
-    def _tested_images(self, results: list) -> list[int]:
-        tested = sorted({prediction['img_id'] for _, prediction in results})
+    def _find_classes(self, truths: Sequence[dict]) -> None:
+        """Read the annotations, unless that was done, as CocoMetric does."""
+        if self._coco_api is None:
+            with TemporaryDirectory() as folder, redirect_stdout(None):
+                file = self.gt_to_coco_json(truths, f'{folder}/truth')
+                self._coco_api = CheckedCOCO(file)
+        if self.cat_ids is None:
+            self.cat_ids = self._coco_api.get_cat_ids(
+                cat_names=self.dataset_meta['classes']
+            )
+            self.img_ids = self._coco_api.get_img_ids()
+
+    def _by_image(self, predictions: Sequence[dict]) -> dict:
+        """Predictions by the image's id, sorted; warn of images without."""
+        tested = {one['img_id']: one for one in predictions}
         if len(tested) < len(self.img_ids):
             print_log(
                 f'the figures are of {len(tested)} of the '
@@ -115,47 +146,120 @@ class CocoAPARMetric(CocoMetric):
                 'current',
                 logging.WARNING,
             )
-        return tested
+        return dict(sorted(tested.items()))
 
-    def results2json(self, results: list, outfile_prefix: str) -> dict:
-        """Write the result files, and keep their names."""
-        self._files = super().results2json(results, outfile_prefix)
-        return self._files
-
-    def _load_predictions(self, kind: str) -> list[dict]:
-        if kind not in self._files:
+    def _check_masks(self, kind: str, predictions: dict) -> None:
+        if kind == 'segm' and not all(
+            'masks' in one for one in predictions.values()
+        ):
             raise InputError(
                 f'CocoAPARMetric: metric={self.metrics} has {kind!r}, but the '
                 'model predicts no masks; use metric=bbox'
             )
-        predictions = load(self._files[kind])
-        if kind == 'segm':
-            for one in predictions:
-                del one['bbox']  # COCO would take its area for the mask's
-        return predictions
 
-    def _evaluate(
-        self, kind: str, predictions: list[dict], images: list[int]
+    def _detections(self, kind: str, predictions: dict) -> list[dict]:
+        """Annotations of what was found, numbered as by _ground_truth."""
+        found: list[dict] = []
+        for image, one in enumerate(predictions.values(), start=1):
+            shapes = list(_mask_shapes(one) if kind == 'segm' else _boxes(one))
+            scores = one.get('mask_scores') if kind == 'segm' else None
+            scores = one['scores'] if scores is None else scores
+            for shape, score, label in zip(
+                shapes, scores.tolist(), one['labels'].tolist()
+            ):
+                found.append(
+                    dict(
+                        shape,
+                        id=len(found) + 1,
+                        image_id=image,
+                        category_id=label + 1,
+                        score=score,
+                        iscrowd=0,
+                    )
+                )
+        return found
+
+    def _ground_truth(self, kind: str, predictions: dict) -> dict:
+        """COCO's ground truth of the tested images.
+
+        Images, classes and annotations are numbered from 1, whatever their
+        ids are: COCOeval takes the annotation 0 for no match, and ids of text
+        are not accepted everywhere. ``iscrowd`` is 0 where it is missing. If
+        masks are evaluated, an object without a segmentation becomes a crowd
+        that fills its box.
+        """
+        images = {name: n for n, name in enumerate(predictions, start=1)}
+        classes = {name: n for n, name in enumerate(self.cat_ids, start=1)}
+        annotations = []
+        for one in self._coco_api.dataset.get('annotations', []):
+            if one['image_id'] not in images:
+                continue
+            if one['category_id'] not in classes:
+                continue
+            own = dict(
+                id=len(annotations) + 1,
+                image_id=images[one['image_id']],
+                category_id=classes[one['category_id']],
+                iscrowd=one.get('iscrowd') or 0,
+                area=one['area'],
+                bbox=one['bbox'],
+            )
+            if kind == 'segm':
+                own['segmentation'] = one.get('segmentation')
+                if not own['segmentation']:
+                    x, y, w, h = one['bbox']
+                    outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+                    own.update(segmentation=[outline], iscrowd=1)
+            annotations.append(own)
+        sizes = self._coco_api.imgs
+        return dict(
+            images=[
+                dict(
+                    id=n,
+                    height=sizes[name]['height'],
+                    width=sizes[name]['width'],
+                )
+                for name, n in images.items()
+            ],
+            categories=[dict(id=n) for n in classes.values()],
+            annotations=annotations,
+        )
+
+    def _evaluate(self, kind: str, truth: dict, found: list[dict]) -> COCOeval:
+        try:
+            from faster_coco_eval import COCO as FastCOCO
+            from faster_coco_eval import COCOeval_faster
+
+            return self._evaluate_with(
+                FastCOCO, COCOeval_faster, kind, truth, found
+            )
+        except ImportError:
+            _warn_once('faster-coco-eval is not installed')
+        except Exception as error:  # its own, whatever the data are
+            _warn_once(f'faster-coco-eval fails ({error})')
+        return self._evaluate_with(COCO, COCOeval, kind, truth, found)
+
+    def _evaluate_with(
+        self, api: type, evaluator: type, kind: str, truth: dict, found: list
     ) -> COCOeval:
-        truth = completed(self._coco_api, kind == 'segm')
-        found = truth.loadRes(predictions)
-        evaluator = COCOevalMP if self.use_mp_eval else COCOeval
-        evaluation = evaluator(truth, found, kind)
-        evaluation.params.catIds = self.cat_ids
-        evaluation.params.imgIds = images
-        evaluation.params.maxDets = self.proposal_nums
-        evaluation.params.iouThrs = self.iou_thrs
-        evaluation.evaluate()
-        evaluation.accumulate()
+        sides = []
+        with redirect_stdout(None):
+            for annotations in (truth['annotations'], found):
+                sides.append(api())
+                sides[-1].dataset = dict(truth, annotations=annotations)
+                sides[-1].createIndex()
+            evaluation = evaluator(*sides, kind)
+            evaluation.params.maxDets = self.proposal_nums
+            evaluation.params.iouThrs = np.array(self.iou_thrs)
+            evaluation.evaluate()
+            evaluation.accumulate()
         return evaluation
 
     def _class_figures(
         self, kind: str, evaluation: COCOeval
     ) -> dict[str, float]:
         """Log a table of each class's precisions; return their averages."""
-        names = [
-            self._coco_api.cats[i]['name'] for i in evaluation.params.catIds
-        ]
+        names = [self._coco_api.cats[i]['name'] for i in self.cat_ids]
         figures = [precisions(evaluation, k) for k in range(len(names))]
         rows = [[name, *one.values()] for name, one in zip(names, figures)]
         table = AsciiTable([['category', *figures[0]], *rows])
@@ -164,6 +268,41 @@ class CocoAPARMetric(CocoMetric):
             f'{kind}_{name}_precision': one['mAP']
             for name, one in zip(names, figures)
         }
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    print_log(
+        f'{reason}; pycocotools compares, which takes several times as long',
+        'current',
+        logging.WARNING,
+    )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause Python's search for cycles, which looks through all of millions of
+    annotations again and again."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
+
+
+def _boxes(prediction: dict) -> Iterator[dict]:
+    boxes = prediction['bboxes'].astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    for x, y, width, height in boxes.tolist():
+        yield dict(bbox=[x, y, width, height], area=width * height)
+
+
+def _mask_shapes(prediction: dict) -> Iterator[dict]:
+    # One by one: pycocotools takes no more than 255 in a list (NumPy 2).
+    for mask in prediction['masks']:
+        yield dict(segmentation=mask, area=int(coco_mask.area(mask)))
 
 
 def precisions(
@@ -213,34 +352,3 @@ def _shown(figure: float) -> str:
 
 def _prefixed(kind: str, figures: dict[str, float]) -> dict[str, float]:
     return {f'{kind}_{name}': figure for name, figure in figures.items()}
-
-
-def completed(annotated: COCO, masks: bool) -> COCO:
-    """Return the ground truth with what COCO's evaluation needs.
-
-    It is a copy only if something is missing.
-    ``iscrowd`` is 0 where it is missing. If ``masks`` are evaluated, an object
-    without a segmentation becomes a crowd that fills its box. Annotations are
-    numbered from 1, because COCOeval takes the id 0 for no match.
-    """
-    annotations = annotated.dataset.get('annotations', [])
-    if all(
-        one.get('iscrowd') is not None
-        and (one.get('segmentation') or not masks)
-        and isinstance(one['id'], int)
-        and one['id'] > 0
-        for one in annotations
-    ):
-        return annotated
-    complete = COCO()
-    complete.dataset = dict(annotated.dataset, annotations=[])
-    for number, annotation in enumerate(annotations, start=1):
-        crowd = annotation.get('iscrowd') or 0
-        annotation = dict(annotation, id=number, iscrowd=crowd)
-        if masks and not annotation.get('segmentation'):
-            x, y, w, h = annotation['bbox']
-            outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-            annotation.update(segmentation=[outline], iscrowd=1)
-        complete.dataset['annotations'].append(annotation)
-    complete.createIndex()
-    return complete

@@ -4,7 +4,7 @@ from mmdet.models.data_preprocessors import BatchSyncRandomResize
 from mmengine.logging import MessageHub
 from support.helpers import OBJECTS, sample
 
-from projects.sprnet.mask_targets import with_masks, mask_targets
+from projects.sprnet.mask_targets import mask_targets, with_masks
 from projects.sprnet.runtime import MaskBatchSyncRandomResize
 
 

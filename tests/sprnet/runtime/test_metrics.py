@@ -1,12 +1,15 @@
 """The metric, compared with pycocotools called directly."""
 
 import json
+import sys
 from unittest import mock
 
+import faster_coco_eval
 import numpy as np
 import pytest
 import torch
-from mmdet.evaluation import CocoMetric
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from mmdet.registry import METRICS
 from mmengine.config import Config
 from pycocotools import mask as coco_mask
@@ -92,14 +95,14 @@ def detect(rng, annotations, image, extra):
     )
 
 
-def evaluate(file, detections, **options):
+def evaluate(file, detections, name=lambda n: n, **options):
     metric = METRICS.build(
         dict(type='CocoAPARMetric', ann_file=str(file), **options)
     )
     metric.dataset_meta = dict(classes=CLASSES)
     for image, found in enumerate(detections):
         sample = dict(
-            img_id=image, ori_shape=(SIZE, SIZE), pred_instances=found
+            img_id=name(image), ori_shape=(SIZE, SIZE), pred_instances=found
         )
         metric.process({}, [sample])
     return metric.evaluate(len(detections))
@@ -160,6 +163,65 @@ def test_equals_pycocotools(scene, kinds):
     assert figures == pytest.approx(expected, abs=1e-9)
     recalls = [figures[f'coco/{kinds[0]}_{name}'] for name in NAMES[6:9]]
     assert recalls == sorted(set(recalls)), 'the scene must tell them apart'
+
+
+@pytest.mark.parametrize('reason', ['not installed', 'fails'])
+def test_pycocotools_stands_in_and_says_so_once(scene, monkeypatch, reason):
+    file, detections = scene
+    expected = evaluate(file, detections, metric=['bbox', 'segm'])
+    lines = []
+    monkeypatch.setattr(
+        metrics, 'print_log', lambda text, *_: lines.append(text)
+    )
+    metrics._warn_once.cache_clear()
+    if reason == 'fails':
+        broken = mock.Mock(side_effect=TypeError('an id of text'))
+        monkeypatch.setattr(faster_coco_eval, 'COCOeval_faster', broken)
+    else:
+        monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
+    for _ in range(2):
+        assert evaluate(file, detections, metric=['bbox', 'segm']) == expected
+    (said,) = [line for line in lines if 'pycocotools compares' in line]
+    assert reason in said
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.data())
+def test_random_scenes_equal_pycocotools(tmp_path_factory, data):
+    """Empty pictures, crowds, many objects, equal scores."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    counts = data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=4))
+    file = tmp_path_factory.mktemp('random') / 'truth.json'
+    annotations = write_truth(rng, file, counts)
+    detections = [
+        detect(rng, annotations, image, data.draw(st.integers(0, 130)))
+        for image in range(len(counts))
+    ]
+    assume(any(len(found['labels']) for found in detections))
+    if data.draw(st.booleans()):
+        for found in detections:
+            found['scores'] = (found['scores'] * 4).round() / 4
+    figures = evaluate(file, detections, metric=['bbox', 'segm'])
+    for kind in ('bbox', 'segm'):
+        stats = evaluate_directly(file, detections, kind).stats
+        for name, value in zip(NAMES, stats):
+            expected = float(f'{value:.3f}')
+            assert figures[f'coco/{kind}_{name}'] == expected, name
+
+
+@pytest.mark.parametrize('name', ['picture {}'.format, lambda n: n])
+def test_ids_of_images_change_nothing(scene, tmp_path, name):
+    """Of text, and numbers from 0."""
+    file, detections = scene
+    data = json.loads(file.read_text())
+    for one in data['images']:
+        one['id'] = name(one['id'])
+    for one in data['annotations']:
+        one['image_id'] = name(one['image_id'])
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps(data))
+    named = evaluate(other, detections, name, metric=['bbox', 'segm'])
+    assert named == evaluate(file, detections, metric=['bbox', 'segm'])
 
 
 def test_an_absent_size_is_minus_one(tmp_path):
@@ -248,14 +310,7 @@ def test_objects_without_a_mask_count_for_boxes_only(tmp_path):
         if one['id'] in boxed:
             del one['segmentation']
     file.write_text(json.dumps(truth))
-    with mock.patch.object(
-        CocoMetric,
-        'results2json',
-        autospec=True,
-        side_effect=CocoMetric.results2json,
-    ) as write_files:
-        partly = evaluate(file, detections, metric=['bbox', 'segm'])
-    write_files.assert_called_once()
+    partly = evaluate(file, detections, metric=['bbox', 'segm'])
     for name in NAMES:
         key = f'coco/bbox_{name}'
         assert partly[key] == whole[key]
