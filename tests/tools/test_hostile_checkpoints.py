@@ -104,8 +104,8 @@ def test_refused_in_the_demo(folder, shapes, monkeypatch):
     messages = []
 
     def run(command):
-        if Path(command[1]).name == 'launch.py':
-            _, _, _ranks, _script, *arguments = command
+        if Path(command[1]).name == 'train.py':
+            _, _, *arguments = command
             messages.append(call(monkeypatch, train, *arguments))
         return SimpleNamespace(returncode=len(messages))
 
