@@ -147,16 +147,15 @@ class Window(NamedTuple):
     index: int  # of the mask
     top: int
     left: int
-    inside: np.ndarray  # (h, w) bool
+    values: np.ndarray  # (h, w) probabilities
 
 
 def mask_windows(
     probabilities: Tensor,
     boxes: Tensor,
     size: tuple[int, int],
-    threshold: float,
 ) -> Iterator[Window]:
-    """Resize the masks of a picture to their boxes and threshold them.
+    """Resize the masks of a picture to their boxes.
 
     For a CPU: nothing is computed outside of the boxes. NumPy's products of
     small matrices take a third of PyTorch's time.
@@ -165,7 +164,6 @@ def mask_windows(
         probabilities: (P, S, S) in 0..1.
         boxes: (P, 4) as (x1, y1, x2, y2), in pixels of the image.
         size: Height and width of the image.
-        threshold: Least probability of a mask's pixel.
 
     Yields:
         Windows within the image. Those of one mask follow each other from
@@ -191,8 +189,7 @@ def mask_windows(
             columns = max(ON_CPU_AT_ONCE // len(down), 1)
             for start in range(0, len(across), columns):
                 block = across[start : start + columns]
-                inside = stretched @ block.T >= threshold
-                yield Window(index, top, left + start, inside)
+                yield Window(index, top, left + start, stretched @ block.T)
 
 
 def _window_weights(
@@ -227,15 +224,18 @@ def paste_one_by_one(
     size: tuple[int, int],
     threshold: float,
 ) -> Tensor:
-    """Paste the masks of one picture, as :func:`mask_windows` does.
+    """Paste the masks of one picture, on a CPU.
+
+    Args:
+        probabilities, boxes, size: As for :func:`mask_windows`.
+        threshold: Least probability of a mask's pixel.
 
     Returns:
         (P, height, width) bool.
     """
     masks = np.zeros((len(boxes), *size), bool)
-    for index, top, left, inside in mask_windows(
-        probabilities, boxes, size, threshold
-    ):
-        height, width = inside.shape
-        masks[index, top : top + height, left : left + width] = inside
+    for index, top, left, values in mask_windows(probabilities, boxes, size):
+        height, width = values.shape
+        window = masks[index, top : top + height, left : left + width]
+        np.greater_equal(values, threshold, out=window)
     return torch.from_numpy(masks)

@@ -12,7 +12,9 @@ from .pasting import ON_CPU_AT_ONCE, Window, mask_windows
 from .structures import joined
 
 
-def _edges(windows: Sequence[Window], height: int) -> np.ndarray:
+def _runs(
+    windows: Sequence[Window], height: int, threshold: float
+) -> np.ndarray:
     """Where the runs of windows start and end.
 
     All windows are searched at once, since each call of NumPy takes longer
@@ -21,27 +23,29 @@ def _edges(windows: Sequence[Window], height: int) -> np.ndarray:
     Args:
         windows: In the order of their masks.
         height: Of the image.
+        threshold: Least probability of a mask's pixel.
 
     Returns:
         (3, k) index of each run's mask, and its start and end. They count the
         image's pixels column by column. No run passes the end of its column.
     """
+    sides = np.array([window.values.shape for window in windows])
+    rows, columns = sides.T
     # A pixel outside of the mask follows each column, and precedes the first.
-    columns = np.array([window.inside.shape[1] for window in windows])
-    rows = np.array([window.inside.shape[0] + 1 for window in windows])
-    ends = 1 + (columns * rows).cumsum()
-    pixels = np.zeros(ends[-1], bool)
-    for window, end, wide, high in zip(windows, ends, columns, rows):
-        block = pixels[end - wide * high : end].reshape(wide, high)
-        block[:, :-1] = window.inside.T
-    edges = np.flatnonzero(pixels[1:] != pixels[:-1])
-    of_edge = ends.searchsorted(edges + 1, side='right')
-    column, row = np.divmod(
-        edges - (ends - columns * rows - 1)[of_edge], rows[of_edge]
-    )
+    sizes = columns * (rows + 1)
+    begins = 1 + sizes.cumsum() - sizes
+    pixels = np.zeros(1 + sizes.sum(), bool)
+    for window, begin, size, wide in zip(windows, begins, sizes, columns):
+        block = pixels[begin : begin + size].reshape(wide, -1)[:, :-1]
+        np.greater_equal(window.values.T, threshold, out=block)
+    edges = 1 + np.flatnonzero(pixels[1:] != pixels[:-1])
+    counts = np.diff(edges.searchsorted(begins), append=len(edges))
     index, top, left = np.array([window[:3] for window in windows]).T
-    edges = (left[of_edge] + column) * height + top[of_edge] + row
-    return np.stack([index[of_edge[::2]], edges[::2], edges[1::2]])
+    table = np.stack([begins, rows + 1, left * height + top, index])
+    begin, step, corner, index = table.repeat(counts, axis=1)
+    column, row = np.divmod(edges - begin, step)
+    edges = corner + column * height + row
+    return np.stack([index[::2], edges[::2], edges[1::2]])
 
 
 def _encode(
@@ -50,7 +54,7 @@ def _encode(
     """COCO's RLE of ``count`` masks.
 
     Args:
-        runs: (3, k) see :func:`_edges`; ascending.
+        runs: (3, k) see :func:`_runs`; ascending.
     """
     index, starts, ends = runs
     # Join a run at the bottom of a column and one at the top of the next.
@@ -126,12 +130,12 @@ def rle_masks(
     runs = [np.zeros((3, 0), int)]
     waiting: list[Window] = []
     pixels = 0
-    for window in mask_windows(probabilities, boxes, size, threshold):
-        if pixels + window.inside.size > ON_CPU_AT_ONCE and waiting:
-            runs.append(_edges(waiting, size[0]))
+    for window in mask_windows(probabilities, boxes, size):
+        if pixels + window.values.size > ON_CPU_AT_ONCE and waiting:
+            runs.append(_runs(waiting, size[0], threshold))
             waiting, pixels = [], 0
         waiting.append(window)
-        pixels += window.inside.size
+        pixels += window.values.size
     if waiting:
-        runs.append(_edges(waiting, size[0]))
+        runs.append(_runs(waiting, size[0], threshold))
     return _encode(np.concatenate(runs, axis=1), len(boxes), *size)
