@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -153,6 +153,20 @@ class CheckedCocoDataset(CocoDataset):
                 if data is None:
                     break
         return data
+
+
+def inner_datasets(dataset: Any) -> Iterator[Any]:
+    """Yield the data sets inside a wrapper, or the data set itself.
+
+    Args:
+        dataset: A data set, or the config of one.
+    """
+    wrapped = getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)])
+    if wrapped == [None]:
+        yield dataset
+        return
+    for inner in wrapped:
+        yield from inner_datasets(inner)
 
 
 def check_metainfo(file: str, metainfo: Mapping) -> None:

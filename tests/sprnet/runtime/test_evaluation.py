@@ -5,7 +5,9 @@ from unittest import mock
 
 import pytest
 
+from projects.sprnet.errors import InputError
 from projects.sprnet.runtime import EvaluationFileHook, ScheduleEndHook
+from projects.sprnet.runtime.evaluation_file import check_loop
 
 
 def run_with(dataset_file, metric_file):
@@ -20,7 +22,9 @@ def run_with(dataset_file, metric_file):
     return SimpleNamespace(val_loop=loop, test_loop=loop)
 
 
-@pytest.mark.parametrize('moment', ['before_val', 'before_test'])
+@pytest.mark.parametrize(
+    'moment', ['before_train', 'before_val', 'before_test']
+)
 def test_a_metric_of_another_file_is_refused(moment, tmp_path):
     check = getattr(EvaluationFileHook(), moment)
     (tmp_path / 'link.json').symlink_to(tmp_path / 'a.json')
@@ -56,3 +60,54 @@ def test_a_resumed_run_that_outlasts_its_schedule_warns(iteration, end, warns):
     runner.param_schedulers[1] = CosineAnnealingLR(end=4, by_epoch=True)
     ScheduleEndHook().before_train(runner)  # 4 epochs of 10 iterations
     assert len(runner.logger.warning.call_args_list) == warns
+
+
+def several_sets(paths, metrics, **evaluator):
+    """A loop of a wrapper of data sets, each a dict of paths by image ids."""
+
+    class Inner(list):
+        ann_file = ''
+
+        def get_data_info(self, index):
+            return self[index]
+
+    inner = [
+        Inner(dict(img_id=i, img_path=path) for i, path in one.items())
+        for one in paths
+    ]
+    return SimpleNamespace(
+        dataloader=SimpleNamespace(dataset=SimpleNamespace(datasets=inner)),
+        evaluator=SimpleNamespace(metrics=metrics, **evaluator),
+    )
+
+
+def metric_of(names):
+    """A metric whose file has images by their ids."""
+    imgs = {i: dict(file_name=name) for i, name in names.items()}
+    api = SimpleNamespace(imgs=imgs)
+    return SimpleNamespace(ann_file='one.json', _coco_api=api)
+
+
+NO_FILE = SimpleNamespace(ann_file=None, _coco_api=None)
+
+
+@pytest.mark.parametrize('metric', [NO_FILE, metric_of({1: 'x.png'})])
+def test_wrapped_sets_with_the_same_ids_are_refused(metric):
+    loop = several_sets([{1: 'a/x.png'}, {1: 'b/x.png'}], [metric])
+    words = 'a/x.png and b/x.png of two data sets have the image id 1'
+    with pytest.raises(InputError, match=words):
+        check_loop('val', loop)
+    # It slices the results, so that each metric gets those of its data set.
+    loop.evaluator.dataset_prefixes = 'ab'
+    check_loop('val', loop)
+
+
+def test_wrapped_sets_need_a_metric_that_has_all_their_images():
+    sets = [{1: 'a/x.png'}, {2: ['b/y_0.tif', 'b/y_1.tif']}]
+    check_loop('val', several_sets(sets, [NO_FILE]))
+    whole = metric_of({1: 'a/x.png', 2: 'b/y_0.tif', 3: 'z.png'})
+    check_loop('val', several_sets(sets, [whole]))
+    for names in ({1: 'x.png'}, {1: 'x.png', 2: 'other.png'}):
+        loop = several_sets(sets, [metric_of(names)])
+        with pytest.raises(InputError, match='one.json does not have the ima'):
+            check_loop('val', loop)
