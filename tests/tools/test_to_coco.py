@@ -187,3 +187,38 @@ def test_wrong_arguments_get_one_sentence(tmp_path):
     write_numbers(source / 'labels' / 'gone.png', numbers().astype(np.uint8))
     message = complaint(to_coco, source, out)
     assert '1 left out, such as' in message and 'gone.png' in message
+
+
+@pytest.mark.parametrize(
+    'folders,used,words',
+    [
+        (['train', 'test'], 'train', '5 pictures of a folder test are not'),
+        (['Train', 'Test'], 'Train', '5 pictures of a folder test are not'),
+        (['', 'test'], '', '5 pictures of a folder test are not used'),
+        (['val', 'test'], 'val', 'train and val are chosen from val'),
+        (['test'], 'test', 'train and val are chosen from test'),
+        (['train'], 'train', 'val: 1 pictures'),
+        (['', 'train'], '/train', '5 pictures of other folders count as trai'),
+        (['train', 'dev'], 'train', 'val: 5 pictures'),
+        (['training', 'validation', ''], 'training/', 'val: 5 pictures'),
+        (['../photos/train', '../photos/test'], 'train', 'are not used'),
+    ],
+)
+def test_a_split_of_the_user_is_kept(folders, used, words, tmp_path, capsys):
+    source, more = tmp_path / 'in', []
+    for folder in folders:
+        for n in range(5):
+            name = f'{folder.rpartition("/")[2]}{n}'
+            images = source / ('' if '..' in folder else 'images') / folder
+            picture(images / f'{name}.jpg')
+            file = source / 'labels' / images.name / f'{name}.png'
+            if not folder:
+                file = source / 'labels' / f'{name}.png'
+            write_numbers(file, numbers().astype(np.uint8))
+    if '..' in folders[0]:
+        more = ['--images', tmp_path / 'photos']
+        source = source / 'labels'
+    parts, left_out = convert(source, tmp_path / 'out', *more)
+    assert not left_out and words in capsys.readouterr().out
+    names = {i['file_name'][:-5] for i in parts['train'].imgs.values()}
+    assert names == set(used.split('/'))

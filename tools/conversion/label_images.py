@@ -87,7 +87,7 @@ def pairs(
         name = image.relative_to(pictures).with_suffix('').as_posix()
         own = by_name.get(name, [])
         used.update(own)
-        part = part_of_file(image, source)
+        part = part_of_file(image, source) or part_of_file(image, pictures)
         found.append(Source(image, partial(read, image, own, label), part))
     for file in files:
         if file not in used:

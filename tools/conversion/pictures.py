@@ -16,6 +16,7 @@ PARTS = dict(
     train='train',
     training='train',
     val='val',
+    dev='val',
     valid='val',
     validation='val',
     test='test',
