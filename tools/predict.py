@@ -238,6 +238,12 @@ class Predictor:
             first_id += count
             if not count:
                 self.unreadable[file] = 'it has no frames'
+            # One may be missing where the header knows the duration only.
+            elif count + 1 < video.frame_cnt:
+                self.unreadable[file] = (
+                    f'it can be read up to frame {count - 1}, but announces '
+                    f'{video.frame_cnt} frames; those before it are predicted'
+                )
 
 
 def main() -> None:
@@ -286,9 +292,10 @@ def main() -> None:
             f'{args.out_dir / "labels"}{more if covered else ""}'
         )
     if predictor.unreadable:
-        names = ', '.join(map(str, predictor.unreadable))
-        reason = next(iter(predictor.unreadable.values()))
-        sys.exit(f'predict.py: cannot be read: {names}; the first: {reason}')
+        named = [
+            f'{file} ({why})' for file, why in predictor.unreadable.items()
+        ]
+        sys.exit(f'predict.py: cannot be read: {"; ".join(named)}')
 
 
 if __name__ == '__main__':

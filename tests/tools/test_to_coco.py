@@ -112,12 +112,15 @@ def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
         write_numbers(source / 'labels' / name, values)
     for name in (
         *('good', 'part', 'size', 'float', 'text', 'lossy', 'twice'),
-        *('unlabelled', 'broken'),
+        *('unlabelled', 'broken', 'half'),
     ):
         picture(source / 'images' / f'{name}.jpg')
     (source / 'labels' / 'text.png').write_text('no image')
     (source / 'images' / 'broken.jpg').write_text('no image')
     shutil.copy(source / 'labels/good.png', source / 'labels/broken.png')
+    half = source / 'images' / 'half.jpg'
+    half.write_bytes(half.read_bytes()[:-200])
+    shutil.copy(source / 'labels/good.png', source / 'labels/half.png')
     parts, left_out = convert(source, tmp_path / 'out', '--val', 0)
     images = parts['train'].imgs.values()
     assert {i['file_name'] for i in images} == {'good.jpg', 'part.jpg'}
@@ -125,6 +128,7 @@ def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
     expected = {
         'images/broken.jpg': f'its image {source}/images/broken.jpg cannot be',
         'images/float.jpg': f'its mask image {labels}/float.tif holds float32',
+        'images/half.jpg': f'its image {half} is damaged: image file is trunc',
         'images/lossy.jpg': f'its mask image {labels}/lossy.jpg has a lossy',
         'images/size.jpg': f'its label image {labels}/size.png has 100 x 50',
         'images/text.jpg': f'its mask image {labels}/text.png cannot be read',

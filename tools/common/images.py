@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import find_truncation
 
 
 def select(
@@ -107,5 +108,6 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             image: np.ndarray | None = mmcv.imread(file)
         except cv2.error:  # an empty file
             image = None
-        (bad if image is None else good).append(file)
+        whole = image is not None and not find_truncation(file)
+        (good if whole else bad).append(file)
     return good, bad

@@ -11,6 +11,7 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from pycocotools import mask as coco_mask
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import find_truncation
 
 PARTS = dict(
     train='train',
@@ -99,6 +100,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     if not path.is_file() or not path.stat().st_size:
         raise InputError(f'its image {path} is missing or empty')
+    if damage := find_truncation(path):
+        raise InputError(f'its image {path} is damaged: {damage}')
     picture = mmcv.imread(path)
     if picture is None:
         raise InputError(f'its image {path} cannot be read')

@@ -15,6 +15,7 @@ from mmcv import VideoReader
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import find_truncation
 from projects.sprnet.runtime.loading import picture_path
 
 from .inferencer import FileInferencer
@@ -100,6 +101,9 @@ def loaded_images(
     ``unreadable``."""
     json_paths = json_names(files)
     for file, name in track(files.items(), 'images'):
+        if inferencer.takes_arrays and (damage := find_truncation(file)):
+            unreadable[file] = damage
+            continue
         try:
             given = dict(img_path=str(file), img_id=ids[file])
             picture, data = inferencer.prepare(given)
