@@ -4,6 +4,8 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from mmengine.optim.scheduler.param_scheduler import INF
+from mmengine.runner import EpochBasedTrainLoop
 
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime import EvaluationFileHook, ScheduleEndHook
@@ -35,31 +37,50 @@ def test_a_metric_of_another_file_is_refused(moment, tmp_path):
         check(run_with(own, str(tmp_path / 'b.json')))
 
 
-@pytest.mark.parametrize(
-    'iteration,end,warns', [(20, 20, True), (0, 20, False), (20, 40, False)]
-)
-def test_a_resumed_run_that_outlasts_its_schedule_warns(iteration, end, warns):
-    class CosineAnnealingLR(SimpleNamespace):
-        pass
+class CosineAnnealingLR(SimpleNamespace):
+    pass
 
-    class LinearLR(SimpleNamespace):
-        pass
 
+class LinearLR(SimpleNamespace):
+    pass
+
+
+def resumed(epoch, iteration, length, schedule):
+    """What is said when a run of four epochs resumes."""
+    loop = mock.Mock(spec=EpochBasedTrainLoop)
     runner = SimpleNamespace(
+        epoch=epoch,
         iter=iteration,
-        max_iters=40,
-        train_dataloader=range(10),
-        param_schedulers=[
-            LinearLR(end=5, by_epoch=False),
-            CosineAnnealingLR(end=end, by_epoch=False),
-        ],
+        max_iters=4 * length,
+        train_loop=loop,
+        train_dataloader=range(length),
+        param_schedulers=[LinearLR(end=5, by_epoch=False), schedule],
         logger=mock.Mock(),
     )
     ScheduleEndHook().before_train(runner)
-    assert bool(runner.logger.warning.call_args_list) == warns
-    runner.param_schedulers[1] = CosineAnnealingLR(end=4, by_epoch=True)
-    ScheduleEndHook().before_train(runner)  # 4 epochs of 10 iterations
-    assert len(runner.logger.warning.call_args_list) == warns
+    return ' '.join(c.args[0] for c in runner.logger.warning.call_args_list)
+
+
+@pytest.mark.parametrize(
+    'epoch,iteration,length,end,words',
+    [
+        (2, 20, 10, 20, 'iteration 20, the training at 40. The rest'),
+        (0, 0, 10, 20, ''),
+        (2, 20, 10, 40, ''),
+        (2, 25, 10, 40, ''),  # within an epoch
+        (2, 20, 20, 40, 'iteration 40, the training at 60. The rest'),
+        (2, 20, 5, 40, 'iteration 40, the training at 30. The training ends'),
+        (2, 20, 10, INF, ''),
+    ],
+)
+def test_a_resumed_run_of_another_length_than_its_schedule(
+    epoch, iteration, length, end, words
+):
+    cosine = CosineAnnealingLR(end=end, by_epoch=False)
+    said = resumed(epoch, iteration, length, cosine)
+    assert words in said and bool(said) == bool(words)
+    cosine = CosineAnnealingLR(end=4, by_epoch=True)
+    assert not resumed(epoch, iteration, length, cosine)
 
 
 def several_sets(paths, metrics, **evaluator):
