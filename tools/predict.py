@@ -19,8 +19,9 @@ glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
     coco.json  all of them as one COCO data set with scores; with --ann-file in
                COCO's result format, with the ids of that file
 
-Files keep their path relative to the inputs' common folder. At the end, the
-command lists the files that it could not read.
+Files keep their path relative to the inputs' common folder. Results of earlier
+runs below an input are left out. At the end, the command lists the files that
+it could not read.
 """
 
 import argparse
@@ -46,6 +47,7 @@ from common.configs import (
     load_config,
     refuse_mismatch,
 )
+from common.files import mark
 from common.pictures import contact_sheet
 
 import mmcv
@@ -154,7 +156,9 @@ class Predictor:
         self.args = args
         self.inferencer = build_inferencer(args)
         self.visualizer = self.inferencer.visualizer
-        args.out_dir.mkdir(parents=True, exist_ok=True)
+        if not mark(args.out_dir):  # it has files of the user
+            for name in ('vis', 'preds', *['labels'] * args.label_images):
+                mark(args.out_dir / name)
         classes = self.inferencer.model.dataset_meta['classes']
         self.results = CocoResults(
             args.out_dir / 'coco.json', classes, args.ann_file

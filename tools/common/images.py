@@ -15,6 +15,8 @@ from mmengine.structures import InstanceData
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import find_truncation
 
+from .files import files_below
+
 
 def select(
     dataset: BaseDataset, image_ids: Sequence[int], number: int
@@ -64,12 +66,12 @@ def ground_truth(info: dict, size: tuple[int, int]) -> InstanceData:
 def folder_images(folder: Path) -> list[Path]:
     """List the images of a folder that MMDetection's DetInferencer reads.
 
+    Results of earlier commands below the folder are left out.
+
     Raises:
         InputError: The folder has none.
     """
-    images = sorted(
-        p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
-    )
+    images = files_below(folder, IMG_EXTENSIONS)
     if not images:
         raise InputError(
             f'{folder} has no images ({", ".join(IMG_EXTENSIONS)}); name '

@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from common.files import COPIES, mark
+
 from pycocotools import mask as coco_mask
 
 from projects.sprnet.errors import InputError
@@ -111,6 +113,7 @@ def write(
 ) -> None:
     """Write each part's JSON, and copy its pictures into a folder beside."""
     names = file_names((p for part in parts.values() for p in part), source)
+    mark(out, COPIES)
     for part, pictures in parts.items():
         for picture in pictures:
             copy = out / part / names[picture.path]

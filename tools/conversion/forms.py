@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from common.files import files_below
+
 from projects.sprnet.errors import InputError
 
 from . import coco, label_images, labelme, mask_files
-from .pictures import Source
+from .pictures import OURS, Source
 
 ONE_CLASS = 'object'  # of forms that name no classes
 FORMS = (
@@ -42,7 +44,9 @@ def find(
             several names for a form of one class.
     """
     folder = source if source.is_dir() else source.parent
-    files = sorted(source.rglob('*.json')) if source.is_dir() else [source]
+    files = [source]
+    if source.is_dir():
+        files = files_below(source, ('.json',), OURS)
     form, jsons = kind_of(files)
     if form == 'COCO':
         return Found(form, *coco.find(folder, images, jsons))

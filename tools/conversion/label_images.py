@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from common.files import files_below
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -15,6 +17,7 @@ from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import pillow_limit
 
 from .pictures import (
+    OURS,
     Picture,
     Source,
     images_below,
@@ -61,7 +64,7 @@ def find(source: Path, images: Path | None, label: str) -> list[Source]:
 
 def label_files(folder: Path) -> list[Path]:
     """The files in a folder that may be label images."""
-    return [*images_below(folder), *sorted(folder.rglob('*.npy'))]
+    return [*images_below(folder), *files_below(folder, ('.npy',), OURS)]
 
 
 def pairs(

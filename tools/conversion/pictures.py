@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.files import COPIES, RESULTS, files_below
+
 import mmcv
 import numpy as np
 from dataset_check.objects import check_mask
@@ -23,6 +25,7 @@ PARTS = dict(
     test='test',
     testing='test',
 )
+OURS = RESULTS, COPIES  # marks of folders that are no input
 # Faults of masks that pycocotools draws as they are meant
 HARMLESS = ('empty mask', 'polygon out of the image', 'self-crossing polygon')
 
@@ -75,10 +78,8 @@ def part_of_file(file: Path, folder: Path) -> str | None:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted."""
-    return sorted(
-        p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
-    )
+    """A user's images in a folder and its subfolders, sorted."""
+    return files_below(folder, IMG_EXTENSIONS, OURS)
 
 
 def refuse(reason: str) -> None:

@@ -3,10 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from glob import glob
+from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from common.files import is_result
 from common.images import folder_images
 from common.progress import track
 
@@ -55,7 +57,13 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
             matches = map(Path, sorted(glob(text, recursive=True)))
             # A pattern that ends in another suffix asks for such files.
             known = {*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower()} - {''}
-            files = [p for p in matches if p.suffix.lower() in known]
+            fixed = takewhile(lambda part: not has_magic(part), path.parts)
+            folder = Path(*fixed)
+            files = [
+                p
+                for p in matches
+                if p.suffix.lower() in known and not is_result(p, folder)
+            ]
         if not files:
             raise InputError(
                 f'{text} does not exist and matches no image or video'
