@@ -143,6 +143,20 @@ def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
     assert words in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('colour,count', [([224, 224, 192], 4), ([9] * 3, 5)])
+def test_the_border_of_pascal_voc_is_no_object(colour, count, tmp_path):
+    values = numbers().astype(np.uint8)
+    values[70:, 40:50] = 255
+    image = Image.fromarray(values).convert('P')
+    image.putpalette([*range(255)] * 3 + colour)
+    image.putdata(values.ravel().tolist())
+    (tmp_path / 'in' / 'masks').mkdir(parents=True)
+    image.save(tmp_path / 'in' / 'masks' / 'a.png')
+    picture(tmp_path / 'in' / 'images' / 'a.jpg')
+    parts, left_out = convert(tmp_path / 'in', tmp_path / 'out', '--val', 0)
+    assert not left_out and len(parts['train'].anns) == count
+
+
 def test_a_mask_for_each_object(tmp_path, capsys):
     source = tmp_path / 'stage1_train'
     for name in ('01', '02', '03', '04'):

@@ -32,6 +32,8 @@ IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img')
 LABEL_FOLDERS = ('labels', 'label', 'masks', 'mask')
 # Endings by which a label image beside its picture is known
 ENDING = re.compile(r'_(cp_masks?|masks?|labels?|instances?)$', re.IGNORECASE)
+# Pascal VOC's colour of 255, a border around objects that belongs to none
+VOC_BORDER = [224, 224, 192]
 LOSSY = ('.jpg', '.jpeg', '.webp')
 
 
@@ -152,6 +154,9 @@ def load(file: Path) -> np.ndarray:
             with pillow_limit(None), Image.open(file) as opened:
                 pages = getattr(opened, 'n_frames', 1)
                 numbers = np.array(opened)
+                palette = opened.getpalette() or []
+                if opened.mode == 'P' and palette[765:768] == VOC_BORDER:
+                    numbers[numbers == 255] = 0
     except Exception as error:  # libraries raise many types
         raise InputError(
             f'its mask image {file} cannot be read: {error}'
