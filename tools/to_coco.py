@@ -58,6 +58,12 @@ def parse_args() -> argparse.Namespace:
         'COCO JSON in its order, others sorted)',
     )
     parser.add_argument(
+        '--semantic',
+        action='store_true',
+        help='the numbers of label images are classes, in the order of '
+        '--classes, and each connected part is an object',
+    )
+    parser.add_argument(
         '--val',
         type=score,
         default=0.2,
@@ -155,7 +161,7 @@ def convert(args: argparse.Namespace) -> list[str]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f'{args.out} is not empty; name a new folder')
     images = args.images and Path(os.path.abspath(args.images))
-    found = find(source, images, args.classes)
+    found = find(source, images, args.classes, args.semantic)
     pictures, left_out = read_all(found, args.classes)
     if not pictures:
         return left_out

@@ -157,6 +157,29 @@ def test_the_border_of_pascal_voc_is_no_object(colour, count, tmp_path):
     assert not left_out and len(parts['train'].anns) == count
 
 
+@pytest.mark.parametrize('names', [['disc', 'box'], ['class 1', 'class 2']])
+def test_masks_of_classes(names, tmp_path, capsys):
+    source = tmp_path / 'in'
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for left in (5, 30, 60):
+        values[5:20, left : left + 15] = 1
+        values[40:60, left : left + 15] = 2
+    for name in 'ab':
+        write_numbers(source / 'masks' / f'{name}.png', values)
+        picture(source / 'images' / f'{name}.jpg')
+    convert(source, tmp_path / 'one', '--val', 0)
+    assert '2 label images with one number for' in capsys.readouterr().out
+    more = ['--classes', *names] if names[0] == 'disc' else []
+    out = tmp_path / 'two'
+    parts, left_out = convert(source, out, '--val', 0, '--semantic', *more)
+    assert not left_out and 'one number' not in capsys.readouterr().out
+    coco = parts['train']
+    assert [c['name'] for c in coco.dataset['categories']] == names
+    numbers_of = sorted(a['category_id'] for a in coco.anns.values())
+    assert numbers_of == [1] * 6 + [2] * 6
+    assert {a['area'] for a in coco.anns.values()} == {225, 300}
+
+
 def test_a_mask_for_each_object(tmp_path, capsys):
     source = tmp_path / 'stage1_train'
     for name in ('01', '02', '03', '04'):
