@@ -71,6 +71,7 @@ from prediction.run_lengths import dense
 
 from projects.sprnet import RLEMasks, SPRHead
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import pages_of
 from projects.sprnet.runtime.loading import picture_path
 
 FPS = 25  # of videos whose file does not give it
@@ -295,6 +296,9 @@ def main() -> None:
             f'{predictor.numbered} of them have a number in '
             f'{args.out_dir / "labels"}{more if covered else ""}'
         )
+    paged = [str(file) for file in images if pages_of(file) > 1]
+    if paged:
+        print(f'of several pages, the first is predicted: {", ".join(paged)}')
     if predictor.unreadable:
         named = [
             f'{file} ({why})' for file, why in predictor.unreadable.items()

@@ -37,7 +37,12 @@ from conversion.pictures import Picture
 from conversion.preview import write_preview
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import pages_of
 
+PAGES = (
+    'pictures of several pages, of which the first is used; save the others '
+    'as files of their own'
+)
 Read = list[tuple[Picture, str | None]]  # with the part its folders name
 
 
@@ -101,6 +106,8 @@ def read_all(
                 f'{error!r}'
             )
             continue
+        if pages_of(picture.path) > 1:
+            picture = picture._replace(notes=[*picture.notes, PAGES])
         pictures.append((picture, source.part))
     return pictures, left_out
 

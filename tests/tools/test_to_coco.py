@@ -180,6 +180,27 @@ def test_masks_of_classes(names, tmp_path, capsys):
     assert {a['area'] for a in coco.anns.values()} == {225, 300}
 
 
+def test_pictures_of_several_pages_and_rare_endings(tmp_path, capsys):
+    source, page = tmp_path / 'in', Image.new('RGB', (WIDTH, HEIGHT))
+    (source / 'images').mkdir(parents=True)
+    for name in ('a.tif', 'b.jfif', 'c.gif', 'd.avif', 'e.png'):
+        write_numbers(source / 'masks' / f'{name[0]}.png', LABELS['a.png'])
+        file = source / 'images' / name
+        more = dict(format='JPEG') if name == 'b.jfif' else {}
+        if name == 'a.tif':
+            more = dict(save_all=True, append_images=[page] * 2)
+        if name == 'd.avif':
+            file.write_text('no image')
+        else:
+            page.save(file, **more)
+    parts, left_out = convert(source, tmp_path / 'out', '--val', 0)
+    used = {i['file_name'] for i in parts['train'].imgs.values()}
+    named = {Path(line.split(': ')[0]).name for line in left_out}
+    assert used | named == {'a.tif', 'b.jfif', 'c.gif', 'd.avif', 'e.png'}
+    assert {'a.tif', 'b.jfif', 'e.png'} <= used and 'd.avif' in named
+    assert '1 pictures of several pages, of which' in capsys.readouterr().out
+
+
 def test_a_mask_for_each_object(tmp_path, capsys):
     source = tmp_path / 'stage1_train'
     for name in ('01', '02', '03', '04'):

@@ -4,6 +4,10 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+
+# Of the pictures that commands look for in folders
+PICTURES = (*IMG_EXTENSIONS, '.jfif', '.gif', '.avif')
 RESULTS = '.sprnet_results'  # marks a folder of pictures and JSONs of ours
 COPIES = '.sprnet_copies'  # marks a data set that to_coco.py wrote
 

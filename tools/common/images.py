@@ -7,7 +7,6 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
@@ -15,7 +14,7 @@ from mmengine.structures import InstanceData
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import find_truncation
 
-from .files import files_below
+from .files import PICTURES, files_below
 
 
 def select(
@@ -71,10 +70,10 @@ def folder_images(folder: Path) -> list[Path]:
     Raises:
         InputError: The folder has none.
     """
-    images = files_below(folder, IMG_EXTENSIONS)
+    images = files_below(folder, PICTURES)
     if not images:
         raise InputError(
-            f'{folder} has no images ({", ".join(IMG_EXTENSIONS)}); name '
+            f'{folder} has no images ({", ".join(PICTURES)}); name '
             'files with other endings one by one'
         )
     return images

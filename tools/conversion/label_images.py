@@ -38,7 +38,7 @@ ENDING = re.compile(r'_(cp_masks?|masks?|labels?|instances?)$', re.IGNORECASE)
 VOC_BORDER = [224, 224, 192]
 FEW = 20  # numbers in an image that may be classes
 ObjectsIn = Callable[[np.ndarray], list[Object]]
-LOSSY = ('.jpg', '.jpeg', '.webp')
+LOSSY = ('.jpg', '.jpeg', '.jfif', '.webp')
 
 
 def named_folder(folder: Path, names: Sequence[str]) -> Path | None:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.files import COPIES, RESULTS, files_below
+from common.files import COPIES, PICTURES, RESULTS, files_below
 
 import mmcv
 import numpy as np
 from dataset_check.objects import check_mask
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from pycocotools import mask as coco_mask
 
 from projects.sprnet.errors import InputError
@@ -79,7 +78,7 @@ def part_of_file(file: Path, folder: Path) -> str | None:
 
 def images_below(folder: Path) -> list[Path]:
     """A user's images in a folder and its subfolders, sorted."""
-    return files_below(folder, IMG_EXTENSIONS, OURS)
+    return files_below(folder, PICTURES, OURS)
 
 
 def refuse(reason: str) -> None:

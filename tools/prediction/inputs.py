@@ -8,13 +8,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from common.files import is_result
+from common.files import PICTURES, is_result
 from common.images import folder_images
 from common.progress import track
 
 import numpy as np
 from mmcv import VideoReader
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import find_truncation
@@ -56,7 +55,7 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
         else:
             matches = map(Path, sorted(glob(text, recursive=True)))
             # A pattern that ends in another suffix asks for such files.
-            known = {*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower()} - {''}
+            known = {*PICTURES, *VIDEOS, path.suffix.lower()} - {''}
             fixed = takewhile(lambda part: not has_magic(part), path.parts)
             folder = Path(*fixed)
             files = [

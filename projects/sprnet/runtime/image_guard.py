@@ -82,6 +82,19 @@ def find_truncation(path: str | os.PathLike) -> str:
     return damage if 'truncated' in damage.lower() else ''
 
 
+def pages_of(path: str | os.PathLike) -> int:
+    """How many pages or frames an image file has, as far as Pillow knows.
+
+    The second picture in a phone's JPEG (MPO) is no page: it is a preview.
+    """
+    try:
+        with open_image(path, inf) as picture:
+            is_mpo = picture.format == 'MPO'
+            return 1 if is_mpo else getattr(picture, 'n_frames', 1)
+    except Exception:  # Pillow raises errors of many types
+        return 1
+
+
 def refuse_huge(path: str, max_pixels: int) -> None:
     """Refuse an image file that claims too many pixels.
 
