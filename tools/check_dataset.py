@@ -30,7 +30,7 @@ from common.cli import (
     one_sentence,
     parser_of,
 )
-from common.configs import leaves, load_config, unwrap
+from common.configs import leaves, load_config
 from common.next_step import print_next
 from common.progress import track
 from common.threads import available_cpus
@@ -55,7 +55,7 @@ from PIL import Image
 from projects.sprnet import SPRHead
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime import CheckedCocoDataset, CocoAPARMetric
-from projects.sprnet.runtime.datasets import check_metainfo
+from projects.sprnet.runtime.datasets import check_metainfo, inner_datasets
 
 LOADERS = ('train', 'val', 'test')
 CHUNK = 16  # images that a process takes at once
@@ -101,7 +101,7 @@ def splits_of(config: Config) -> list[tuple[str, Split]]:
     splits: list[tuple[str, Split]] = []
     for name in LOADERS:
         loader = config.get(f'{name}_dataloader')
-        for dataset in unwrap(loader.dataset) if loader else ():
+        for dataset in inner_datasets(loader.dataset) if loader else ():
             split = split_of(config, name, dataset)
             for i, (names, other) in enumerate(splits):
                 if other == split:

@@ -25,6 +25,7 @@ from common.cli import (
     score,
 )
 from common.configs import ensure_validation_set, load_config, load_model
+from common.files import mark
 from common.images import ground_truth, select
 from common.pictures import draw_objects, make_visualizer
 
@@ -192,6 +193,7 @@ def compare(args: argparse.Namespace) -> None:
         load_model(config_a, args.checkpoint_a, args.device),
         load_model(config_b, args.checkpoint_b, args.device),
     ]
+    mark(args.out_dir)
     visualizer = make_visualizer(config_a, dataset.metainfo)
     hits = [
         compare_image(

@@ -19,6 +19,7 @@ from common.cli import (
     parser_of,
 )
 from common.configs import load_config, load_model
+from common.files import mark
 from common.gates import draw, find_gates, score_maps
 from common.images import image_files, readable
 
@@ -43,7 +44,7 @@ def main() -> None:
         config = load_config(args.config, args.cfg_options)
         model = load_model(config, args.checkpoint, args.device)
         limits = find_gates(model)[0].limits
-        args.out_dir.mkdir(parents=True, exist_ok=True)
+        mark(args.out_dir)
         for file in files:
             image = mmcv.imread(file, channel_order='rgb')
             figure = draw(image, score_maps(model, file), limits)

@@ -29,6 +29,7 @@ from common.cli import (
     parser_of,
 )
 from common.configs import find_spr_head, load_config
+from common.files import mark
 from common.images import select
 
 import mmcv
@@ -275,7 +276,7 @@ def draw_images(args: argparse.Namespace) -> int:
         )
     dataset = DATASETS.build(config.train_dataloader.dataset)
     chosen = select(dataset, args.image_ids, args.number)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
+    mark(args.out_dir)
     for i in chosen:
         item = dataset[i]
         image = item['inputs'].permute(1, 2, 0).numpy()[..., ::-1]

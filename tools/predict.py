@@ -19,8 +19,9 @@ glob with their ending, 'folder/**/*.npy'. The results in OUT_DIR are
     coco.json  all of them as one COCO data set with scores; with --ann-file in
                COCO's result format, with the ids of that file
 
-Files keep their path relative to the inputs' common folder. At the end, the
-command lists the files that it could not read.
+Files keep their path relative to the inputs' common folder. Results of earlier
+runs below an input are left out. At the end, the command lists the files that
+it could not read.
 """
 
 import argparse
@@ -46,6 +47,7 @@ from common.configs import (
     load_config,
     refuse_mismatch,
 )
+from common.files import mark
 from common.pictures import contact_sheet
 
 import mmcv
@@ -69,6 +71,7 @@ from prediction.run_lengths import dense
 
 from projects.sprnet import RLEMasks, SPRHead
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import pages_of
 from projects.sprnet.runtime.loading import picture_path
 
 FPS = 25  # of videos whose file does not give it
@@ -154,7 +157,9 @@ class Predictor:
         self.args = args
         self.inferencer = build_inferencer(args)
         self.visualizer = self.inferencer.visualizer
-        args.out_dir.mkdir(parents=True, exist_ok=True)
+        if not mark(args.out_dir):  # it has files of the user
+            for name in ('vis', 'preds', *['labels'] * args.label_images):
+                mark(args.out_dir / name)
         classes = self.inferencer.model.dataset_meta['classes']
         self.results = CocoResults(
             args.out_dir / 'coco.json', classes, args.ann_file
@@ -238,6 +243,12 @@ class Predictor:
             first_id += count
             if not count:
                 self.unreadable[file] = 'it has no frames'
+            # One may be missing where the header knows the duration only.
+            elif count + 1 < video.frame_cnt:
+                self.unreadable[file] = (
+                    f'it can be read up to frame {count - 1}, but announces '
+                    f'{video.frame_cnt} frames; those before it are predicted'
+                )
 
 
 def main() -> None:
@@ -285,10 +296,14 @@ def main() -> None:
             f'{predictor.numbered} of them have a number in '
             f'{args.out_dir / "labels"}{more if covered else ""}'
         )
+    paged = [str(file) for file in images if pages_of(file) > 1]
+    if paged:
+        print(f'of several pages, the first is predicted: {", ".join(paged)}')
     if predictor.unreadable:
-        names = ', '.join(map(str, predictor.unreadable))
-        reason = next(iter(predictor.unreadable.values()))
-        sys.exit(f'predict.py: cannot be read: {names}; the first: {reason}')
+        named = [
+            f'{file} ({why})' for file, why in predictor.unreadable.items()
+        ]
+        sys.exit(f'predict.py: cannot be read: {"; ".join(named)}')
 
 
 if __name__ == '__main__':

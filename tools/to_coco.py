@@ -13,7 +13,8 @@ SOURCE is a folder (or a COCO JSON) in one of these forms:
     a.jpg and a.json                 labelme's drawings
     a COCO JSON and its pictures     of CVAT, Label Studio, Roboflow, ...
 
-It may consist of folders train and val, whose split is kept. OUT gets
+Folders train, val and test in it are kept apart: val is chosen from train if
+there is none, and test is not used. OUT gets
 train.json, val.json, the pictures in train/ and val/, and preview.jpg. Masks
 are written as run lengths, which keep holes and separate parts. What cannot be
 read is listed at the end; the rest is converted.
@@ -36,7 +37,12 @@ from conversion.pictures import Picture
 from conversion.preview import write_preview
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import pages_of
 
+PAGES = (
+    'pictures of several pages, of which the first is used; save the others '
+    'as files of their own'
+)
 Read = list[tuple[Picture, str | None]]  # with the part its folders name
 
 
@@ -57,12 +63,18 @@ def parse_args() -> argparse.Namespace:
         'COCO JSON in its order, others sorted)',
     )
     parser.add_argument(
+        '--semantic',
+        action='store_true',
+        help='the numbers of label images are classes, in the order of '
+        '--classes, and each connected part is an object',
+    )
+    parser.add_argument(
         '--val',
         type=score,
         default=0.2,
         metavar='SHARE',
         help='share of the pictures for val, chosen at random, unless there '
-        'are folders train and val (0.2); 0 writes train only',
+        'is a folder val (0.2); 0 writes train only',
     )
     return parser.parse_args()
 
@@ -94,6 +106,8 @@ def read_all(
                 f'{error!r}'
             )
             continue
+        if pages_of(picture.path) > 1:
+            picture = picture._replace(notes=[*picture.notes, PAGES])
         pictures.append((picture, source.part))
     return pictures, left_out
 
@@ -132,8 +146,20 @@ def report(
     notes = Counter(note for p, _ in pictures for note in p.notes)
     for note, count in notes.items():
         print(f'  {count} {note}')
+    folders = Counter(part for _, part in pictures)
     if unused := len(pictures) - sum(map(len, parts.values())):
-        print(f'  {unused} pictures of a folder test are not used')
+        print(
+            f'  {unused} pictures of a folder test are not used: '
+            'convert them on their own for a last evaluation'
+        )
+    others = folders.pop(None, 0)
+    if folders and others:
+        print(f'  {others} pictures of other folders count as train')
+    elif folders and 'train' not in folders:
+        print(
+            f'  there is no folder train: {" and ".join(parts)} are chosen '
+            f'from {"val" if "val" in folders else "test"}'
+        )
 
 
 def convert(args: argparse.Namespace) -> list[str]:
@@ -142,7 +168,7 @@ def convert(args: argparse.Namespace) -> list[str]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f'{args.out} is not empty; name a new folder')
     images = args.images and Path(os.path.abspath(args.images))
-    found = find(source, images, args.classes)
+    found = find(source, images, args.classes, args.semantic)
     pictures, left_out = read_all(found, args.classes)
     if not pictures:
         return left_out

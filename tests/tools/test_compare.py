@@ -122,8 +122,8 @@ def test_draws_every_image_and_prints_recalls(
         *('model.test_cfg.score_thr=0.0', 'model.test_cfg.max_per_img=5'),
         ANY_CHECKPOINT,
     )
-    assert {f.name for f in tmp_path.iterdir()} == {'1.png', '3.png'}
-    assert all(is_picture(file) for file in tmp_path.iterdir())
+    assert {f.name for f in tmp_path.glob('*.png')} == {'1.png', '3.png'}
+    assert all(is_picture(file) for file in tmp_path.glob('*.png'))
     coco = COCO(shapes / 'annotations' / 'instances_val2017.json')
     objects = len(coco.getAnnIds(imgIds=[1, 3], iscrowd=False))
     out = capsys.readouterr().out

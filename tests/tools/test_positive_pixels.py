@@ -119,8 +119,8 @@ def test_draws_training_images(shapes, tmp_path, capsys):
         *('--cfg-options', f'data_root={shapes}'),
         'model.mask_head.sampler.threshold=0.5',
     )
-    assert len(list(tmp_path.iterdir())) == 2
-    assert all(is_picture(file, 900) for file in tmp_path.iterdir())
+    assert len(list(tmp_path.glob('*.png'))) == 2
+    assert all(is_picture(file, 900) for file in tmp_path.glob('*.png'))
     assert '2 pictures drawn' in capsys.readouterr().out
 
 

@@ -112,12 +112,15 @@ def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
         write_numbers(source / 'labels' / name, values)
     for name in (
         *('good', 'part', 'size', 'float', 'text', 'lossy', 'twice'),
-        *('unlabelled', 'broken'),
+        *('unlabelled', 'broken', 'half'),
     ):
         picture(source / 'images' / f'{name}.jpg')
     (source / 'labels' / 'text.png').write_text('no image')
     (source / 'images' / 'broken.jpg').write_text('no image')
     shutil.copy(source / 'labels/good.png', source / 'labels/broken.png')
+    half = source / 'images' / 'half.jpg'
+    half.write_bytes(half.read_bytes()[:-200])
+    shutil.copy(source / 'labels/good.png', source / 'labels/half.png')
     parts, left_out = convert(source, tmp_path / 'out', '--val', 0)
     images = parts['train'].imgs.values()
     assert {i['file_name'] for i in images} == {'good.jpg', 'part.jpg'}
@@ -125,6 +128,7 @@ def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
     expected = {
         'images/broken.jpg': f'its image {source}/images/broken.jpg cannot be',
         'images/float.jpg': f'its mask image {labels}/float.tif holds float32',
+        'images/half.jpg': f'its image {half} is damaged: image file is trunc',
         'images/lossy.jpg': f'its mask image {labels}/lossy.jpg has a lossy',
         'images/size.jpg': f'its label image {labels}/size.png has 100 x 50',
         'images/text.jpg': f'its mask image {labels}/text.png cannot be read',
@@ -137,6 +141,64 @@ def test_label_images_that_do_not_fit_are_named(tmp_path, capsys):
         assert line.startswith(f'{source}/{name}: {words}'), line
     words = '1 label images with one number for several separate parts'
     assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('colour,count', [([224, 224, 192], 4), ([9] * 3, 5)])
+def test_the_border_of_pascal_voc_is_no_object(colour, count, tmp_path):
+    values = numbers().astype(np.uint8)
+    values[70:, 40:50] = 255
+    image = Image.fromarray(values).convert('P')
+    image.putpalette([*range(255)] * 3 + colour)
+    image.putdata(values.ravel().tolist())
+    (tmp_path / 'in' / 'masks').mkdir(parents=True)
+    image.save(tmp_path / 'in' / 'masks' / 'a.png')
+    picture(tmp_path / 'in' / 'images' / 'a.jpg')
+    parts, left_out = convert(tmp_path / 'in', tmp_path / 'out', '--val', 0)
+    assert not left_out and len(parts['train'].anns) == count
+
+
+@pytest.mark.parametrize('names', [['disc', 'box'], ['class 1', 'class 2']])
+def test_masks_of_classes(names, tmp_path, capsys):
+    source = tmp_path / 'in'
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for left in (5, 30, 60):
+        values[5:20, left : left + 15] = 1
+        values[40:60, left : left + 15] = 2
+    for name in 'ab':
+        write_numbers(source / 'masks' / f'{name}.png', values)
+        picture(source / 'images' / f'{name}.jpg')
+    convert(source, tmp_path / 'one', '--val', 0)
+    assert '2 label images with one number for' in capsys.readouterr().out
+    more = ['--classes', *names] if names[0] == 'disc' else []
+    out = tmp_path / 'two'
+    parts, left_out = convert(source, out, '--val', 0, '--semantic', *more)
+    assert not left_out and 'one number' not in capsys.readouterr().out
+    coco = parts['train']
+    assert [c['name'] for c in coco.dataset['categories']] == names
+    numbers_of = sorted(a['category_id'] for a in coco.anns.values())
+    assert numbers_of == [1] * 6 + [2] * 6
+    assert {a['area'] for a in coco.anns.values()} == {225, 300}
+
+
+def test_pictures_of_several_pages_and_rare_endings(tmp_path, capsys):
+    source, page = tmp_path / 'in', Image.new('RGB', (WIDTH, HEIGHT))
+    (source / 'images').mkdir(parents=True)
+    for name in ('a.tif', 'b.jfif', 'c.gif', 'd.avif', 'e.png'):
+        write_numbers(source / 'masks' / f'{name[0]}.png', LABELS['a.png'])
+        file = source / 'images' / name
+        more = dict(format='JPEG') if name == 'b.jfif' else {}
+        if name == 'a.tif':
+            more = dict(save_all=True, append_images=[page] * 2)
+        if name == 'd.avif':
+            file.write_text('no image')
+        else:
+            page.save(file, **more)
+    parts, left_out = convert(source, tmp_path / 'out', '--val', 0)
+    used = {i['file_name'] for i in parts['train'].imgs.values()}
+    named = {Path(line.split(': ')[0]).name for line in left_out}
+    assert used | named == {'a.tif', 'b.jfif', 'c.gif', 'd.avif', 'e.png'}
+    assert {'a.tif', 'b.jfif', 'e.png'} <= used and 'd.avif' in named
+    assert '1 pictures of several pages, of which' in capsys.readouterr().out
 
 
 def test_a_mask_for_each_object(tmp_path, capsys):
@@ -187,3 +249,38 @@ def test_wrong_arguments_get_one_sentence(tmp_path):
     write_numbers(source / 'labels' / 'gone.png', numbers().astype(np.uint8))
     message = complaint(to_coco, source, out)
     assert '1 left out, such as' in message and 'gone.png' in message
+
+
+@pytest.mark.parametrize(
+    'folders,used,words',
+    [
+        (['train', 'test'], 'train', '5 pictures of a folder test are not'),
+        (['Train', 'Test'], 'Train', '5 pictures of a folder test are not'),
+        (['', 'test'], '', '5 pictures of a folder test are not used'),
+        (['val', 'test'], 'val', 'train and val are chosen from val'),
+        (['test'], 'test', 'train and val are chosen from test'),
+        (['train'], 'train', 'val: 1 pictures'),
+        (['', 'train'], '/train', '5 pictures of other folders count as trai'),
+        (['train', 'dev'], 'train', 'val: 5 pictures'),
+        (['training', 'validation', ''], 'training/', 'val: 5 pictures'),
+        (['../photos/train', '../photos/test'], 'train', 'are not used'),
+    ],
+)
+def test_a_split_of_the_user_is_kept(folders, used, words, tmp_path, capsys):
+    source, more = tmp_path / 'in', []
+    for folder in folders:
+        for n in range(5):
+            name = f'{folder.rpartition("/")[2]}{n}'
+            images = source / ('' if '..' in folder else 'images') / folder
+            picture(images / f'{name}.jpg')
+            file = source / 'labels' / images.name / f'{name}.png'
+            if not folder:
+                file = source / 'labels' / f'{name}.png'
+            write_numbers(file, numbers().astype(np.uint8))
+    if '..' in folders[0]:
+        more = ['--images', tmp_path / 'photos']
+        source = source / 'labels'
+    parts, left_out = convert(source, tmp_path / 'out', *more)
+    assert not left_out and words in capsys.readouterr().out
+    names = {i['file_name'][:-5] for i in parts['train'].imgs.values()}
+    assert names == set(used.split('/'))

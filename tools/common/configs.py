@@ -18,6 +18,7 @@ from torch import nn
 from projects.sprnet import SPRHead
 from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.checkpoint_match import check_match
+from projects.sprnet.runtime.datasets import inner_datasets
 
 from .unused_options import refuse_unused
 
@@ -109,7 +110,7 @@ def ensure_one_data_set(config: Config, name: str, other: str) -> None:
     for source in (name, other):
         loader = config.get(f'{source}_dataloader')
         if loader:
-            dataset = next(unwrap(loader.dataset))
+            dataset = next(inner_datasets(loader.dataset))
             config[f'{name}_dataloader'] = dict(loader, dataset=dataset)
             config[f'{name}_evaluator'] = config.get(f'{source}_evaluator')
             return
@@ -179,16 +180,6 @@ def refuse_mismatch(
         built = DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
         classes = list(built.metainfo['classes'])
         check_match(model, loaded, classes, str(checkpoint))
-
-
-def unwrap(dataset: dict) -> Iterator[dict]:
-    """Yield the data sets inside a wrapper, or the data set itself."""
-    wrapped = dataset.get('datasets', [dataset.get('dataset')])
-    if wrapped == [None]:
-        yield dataset
-        return
-    for inner in wrapped:
-        yield from unwrap(inner)
 
 
 def find_spr_head(model: nn.Module) -> SPRHead:

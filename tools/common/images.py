@@ -7,12 +7,14 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import find_truncation
+
+from .files import PICTURES, files_below
 
 
 def select(
@@ -63,15 +65,15 @@ def ground_truth(info: dict, size: tuple[int, int]) -> InstanceData:
 def folder_images(folder: Path) -> list[Path]:
     """List the images of a folder that MMDetection's DetInferencer reads.
 
+    Results of earlier commands below the folder are left out.
+
     Raises:
         InputError: The folder has none.
     """
-    images = sorted(
-        p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
-    )
+    images = files_below(folder, PICTURES)
     if not images:
         raise InputError(
-            f'{folder} has no images ({", ".join(IMG_EXTENSIONS)}); name '
+            f'{folder} has no images ({", ".join(PICTURES)}); name '
             'files with other endings one by one'
         )
     return images
@@ -107,5 +109,6 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             image: np.ndarray | None = mmcv.imread(file)
         except cv2.error:  # an empty file
             image = None
-        (bad if image is None else good).append(file)
+        whole = image is not None and not find_truncation(file)
+        (good if whole else bad).append(file)
     return good, bad

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from common.files import COPIES, mark
 
 from pycocotools import mask as coco_mask
 
 from projects.sprnet.errors import InputError
 
 from .pictures import Picture
+
+KEPT = ('train', 'val', 'test')  # parts, the most wanted first
 
 
 def split(
@@ -21,20 +25,23 @@ def split(
 
     Args:
         pictures: With the part that their folders name.
-        share: Of the pictures that become val, unless all of them have a part.
+        share: Of the pictures that become val, unless a part does.
+
+    Pictures without a part belong to train. Those of test are not used, unless
+    there are no others.
 
     Raises:
         InputError: There are too few pictures.
     """
-    parts = {part for _, part in pictures}
-    if {'train', 'val'} <= parts and None not in parts:
-        return {
-            name: [p for p, part in pictures if part == name]
-            for name in ('train', 'val')
-        }
+    parts = defaultdict(list)
+    for picture, part in pictures:
+        parts[part or 'train'].append(picture)
+    if {'train', 'val'} <= parts.keys():
+        return {name: parts[name] for name in ('train', 'val')}
+    whole = next(parts[name] for name in KEPT if name in parts)
     # In an order that a picture more or less does not change
     shuffled = sorted(
-        (picture for picture, _ in pictures),
+        whole,
         key=lambda p: hashlib.sha256(p.path.name.encode()).digest(),
     )
     count = max(round(share * len(shuffled)), 1) if share else 0
@@ -106,6 +113,7 @@ def write(
 ) -> None:
     """Write each part's JSON, and copy its pictures into a folder beside."""
     names = file_names((p for part in parts.values() for p in part), source)
+    mark(out, COPIES)
     for part, pictures in parts.items():
         for picture in pictures:
             copy = out / part / names[picture.path]

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from common.files import files_below
 
 from projects.sprnet.errors import InputError
 
 from . import coco, label_images, labelme, mask_files
-from .pictures import Source
+from .pictures import OURS, Source
 
 ONE_CLASS = 'object'  # of forms that name no classes
 FORMS = (
@@ -28,7 +31,10 @@ class Found(NamedTuple):
 
 
 def find(
-    source: Path, images: Path | None, classes: Sequence[str] | None
+    source: Path,
+    images: Path | None,
+    classes: Sequence[str] | None,
+    semantic: bool = False,
 ) -> Found:
     """Find the pictures in a folder, or those of a COCO JSON.
 
@@ -36,13 +42,21 @@ def find(
         source: Absolute, as ``images`` is.
         images: The folder of the pictures, if it is another one.
         classes: The user's, in their order.
+        semantic: The numbers of label images are classes.
 
     Raises:
         InputError: The folder has no form that is known, or ``classes`` has
             several names for a form of one class.
     """
     folder = source if source.is_dir() else source.parent
-    files = sorted(source.rglob('*.json')) if source.is_dir() else [source]
+    if semantic:
+        read = partial(label_images.class_parts, classes=classes)
+        if source.is_dir() and (s := label_images.find(source, images, read)):
+            return Found('label images of classes', s, [])
+        raise InputError(f'--semantic: {source} holds no label images')
+    files = [source]
+    if source.is_dir():
+        files = files_below(source, ('.json',), OURS)
     form, jsons = kind_of(files)
     if form == 'COCO':
         return Found(form, *coco.find(folder, images, jsons))
@@ -55,12 +69,11 @@ def find(
                 'one class; give one name'
             )
         label = classes[0] if classes else ONE_CLASS
-        for form, find_in in (
-            ('a mask for each object', mask_files.find),
-            ('label images', label_images.find),
-        ):
-            if sources := find_in(source, images, label):
-                return Found(form, sources, [label])
+        if sources := mask_files.find(source, images, label):
+            return Found('a mask for each object', sources, [label])
+        read = partial(label_images.instances, label=label)
+        if sources := label_images.find(source, images, read):
+            return Found('label images', sources, [label])
     raise InputError(f'{source} holds none of these: {FORMS}')
 
 

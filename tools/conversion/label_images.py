@@ -2,9 +2,11 @@
 number (or its own colour) and the background is 0."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+
+from common.files import files_below
 
 import cv2
 import numpy as np
@@ -15,8 +17,11 @@ from projects.sprnet.errors import InputError
 from projects.sprnet.runtime.image_guard import pillow_limit
 
 from .pictures import (
+    OURS,
+    Object,
     Picture,
     Source,
+    encode,
     images_below,
     object_of,
     part_of,
@@ -29,7 +34,11 @@ IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img')
 LABEL_FOLDERS = ('labels', 'label', 'masks', 'mask')
 # Endings by which a label image beside its picture is known
 ENDING = re.compile(r'_(cp_masks?|masks?|labels?|instances?)$', re.IGNORECASE)
-LOSSY = ('.jpg', '.jpeg', '.webp')
+# Pascal VOC's colour of 255, a border around objects that belongs to none
+VOC_BORDER = [224, 224, 192]
+FEW = 20  # numbers in an image that may be classes
+ObjectsIn = Callable[[np.ndarray], list[Object]]
+LOSSY = ('.jpg', '.jpeg', '.jfif', '.webp')
 
 
 def named_folder(folder: Path, names: Sequence[str]) -> Path | None:
@@ -38,7 +47,9 @@ def named_folder(folder: Path, names: Sequence[str]) -> Path | None:
     return next((f for f in found if f.is_dir()), None)
 
 
-def find(source: Path, images: Path | None, label: str) -> list[Source]:
+def find(
+    source: Path, images: Path | None, objects_in: ObjectsIn
+) -> list[Source]:
     """Find label images and their pictures.
 
     They are in two subfolders of ``source`` or of its train and val. Or both
@@ -46,26 +57,26 @@ def find(source: Path, images: Path | None, label: str) -> list[Source]:
     are in ``source`` and the pictures in ``images``.
     """
     if images:
-        return pairs(images, source, images, label)
+        return pairs(images, source, images, objects_in)
     found: list[Source] = []
     for folder in (source, *sorted(f for f in source.iterdir() if f.is_dir())):
         pictures = named_folder(folder, IMAGE_FOLDERS)
         labels = named_folder(folder, LABEL_FOLDERS)
         own = folder == source or part_of([folder.name])
         if own and pictures and labels:
-            found += pairs(pictures, labels, source, label)
+            found += pairs(pictures, labels, source, objects_in)
     if not found and any(ENDING.search(p.stem) for p in label_files(source)):
-        found = pairs(source, source, source, label)
+        found = pairs(source, source, source, objects_in)
     return found
 
 
 def label_files(folder: Path) -> list[Path]:
     """The files in a folder that may be label images."""
-    return [*images_below(folder), *sorted(folder.rglob('*.npy'))]
+    return [*images_below(folder), *files_below(folder, ('.npy',), OURS)]
 
 
 def pairs(
-    pictures: Path, labels: Path, source: Path, label: str
+    pictures: Path, labels: Path, source: Path, objects_in: ObjectsIn
 ) -> list[Source]:
     """Pair the pictures of a folder with the label images of another.
 
@@ -87,8 +98,10 @@ def pairs(
         name = image.relative_to(pictures).with_suffix('').as_posix()
         own = by_name.get(name, [])
         used.update(own)
-        part = part_of_file(image, source)
-        found.append(Source(image, partial(read, image, own, label), part))
+        part = part_of_file(image, source) or part_of_file(image, pictures)
+        found.append(
+            Source(image, partial(read, image, own, objects_in), part)
+        )
     for file in files:
         if file not in used:
             gone = partial(refuse, 'no picture has its name')
@@ -96,7 +109,7 @@ def pairs(
     return found
 
 
-def read(image: Path, files: Sequence[Path], label: str) -> Picture:
+def read(image: Path, files: Sequence[Path], objects_in: ObjectsIn) -> Picture:
     """Read a picture's label image.
 
     Raises:
@@ -117,17 +130,53 @@ def read(image: Path, files: Sequence[Path], label: str) -> Picture:
             f'its label image {files[0]} has {numbers.shape[1]} x '
             f'{numbers.shape[0]} pixels, but the image has {width} x {height}'
         )
-    objects = [object_of(label, rle) for rle in run_lengths(numbers)]
+    objects = objects_in(numbers)
     notes = []
-    if len(objects) == 1:
-        parts = cv2.connectedComponents((numbers != 0).astype(np.uint8))[0] - 1
-        if parts > 1:
+    if len(objects) <= FEW:
+        parts = sum(len(parts_of(rle)) for rle in run_lengths(numbers))
+        if objects and parts >= 2 * len(objects):
             notes.append(
                 'label images with one number for several separate parts, '
-                'which become one object; if they are several objects, give '
-                'each its own number, for example with scipy.ndimage.label'
+                'which become one object; if the numbers are classes, convert '
+                'with --semantic, and each part becomes an object'
             )
     return Picture(image, height, width, objects, notes)
+
+
+def instances(numbers: np.ndarray, label: str) -> list[Object]:
+    """The objects of a label image, each of which has its own number."""
+    return [object_of(label, rle) for rle in run_lengths(numbers)]
+
+
+def class_parts(
+    numbers: np.ndarray, classes: Sequence[str] | None
+) -> list[Object]:
+    """The connected parts of a label image whose numbers are classes.
+
+    Args:
+        numbers: (H, W) int.
+        classes: Names of the numbers from 1 on, or None for the numbers.
+
+    Raises:
+        InputError: A number has no name.
+    """
+    objects = []
+    for rle in run_lengths(numbers):
+        number = int(numbers[coco_mask.decode(rle).astype(bool)][0])
+        if classes and not 1 <= number <= len(classes):
+            raise InputError(
+                f'its label image has the number {number}, but --classes '
+                f'names those from 1 to {len(classes)}'
+            )
+        label = classes[number - 1] if classes else f'class {number}'
+        objects += [object_of(label, part) for part in parts_of(rle)]
+    return objects
+
+
+def parts_of(rle: dict) -> list[dict]:
+    """Run lengths of the connected parts of a mask."""
+    count, parts = cv2.connectedComponents(coco_mask.decode(rle))
+    return [encode(parts == n) for n in range(1, count)]
 
 
 def load(file: Path) -> np.ndarray:
@@ -149,6 +198,9 @@ def load(file: Path) -> np.ndarray:
             with pillow_limit(None), Image.open(file) as opened:
                 pages = getattr(opened, 'n_frames', 1)
                 numbers = np.array(opened)
+                palette = opened.getpalette() or []
+                if opened.mode == 'P' and palette[765:768] == VOC_BORDER:
+                    numbers[numbers == 255] = 0
     except Exception as error:  # libraries raise many types
         raise InputError(
             f'its mask image {file} cannot be read: {error}'

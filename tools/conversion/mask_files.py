@@ -4,10 +4,13 @@ ID/images/ID.png and ID/masks/*.png."""
 from functools import partial
 from pathlib import Path
 
+from common.files import folders_below
+
 from projects.sprnet.errors import InputError
 
 from .label_images import load
 from .pictures import (
+    OURS,
     Picture,
     Source,
     encode,
@@ -26,8 +29,10 @@ def find(source: Path, images: Path | None, label: str) -> list[Source]:
         return []
     folders = sorted(
         f.parent
-        for f in source.rglob('images')
-        if f.is_dir() and f.parent != source and not part_of([f.parent.name])
+        for f, _ in folders_below(source, OURS)
+        if f.name == 'images'
+        and f.parent not in (source, source.parent)
+        and not part_of([f.parent.name])
     )
     if not any((folder / 'masks').is_dir() for folder in folders):
         return []

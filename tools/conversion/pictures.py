@@ -4,23 +4,27 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.files import COPIES, PICTURES, RESULTS, files_below
+
 import mmcv
 import numpy as np
 from dataset_check.objects import check_mask
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from pycocotools import mask as coco_mask
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import find_truncation
 
 PARTS = dict(
     train='train',
     training='train',
     val='val',
+    dev='val',
     valid='val',
     validation='val',
     test='test',
     testing='test',
 )
+OURS = RESULTS, COPIES  # marks of folders that are no input
 # Faults of masks that pycocotools draws as they are meant
 HARMLESS = ('empty mask', 'polygon out of the image', 'self-crossing polygon')
 
@@ -73,10 +77,8 @@ def part_of_file(file: Path, folder: Path) -> str | None:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted."""
-    return sorted(
-        p for p in folder.rglob('*') if p.suffix.lower() in IMG_EXTENSIONS
-    )
+    """A user's images in a folder and its subfolders, sorted."""
+    return files_below(folder, PICTURES, OURS)
 
 
 def refuse(reason: str) -> None:
@@ -98,6 +100,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     if not path.is_file() or not path.stat().st_size:
         raise InputError(f'its image {path} is missing or empty')
+    if damage := find_truncation(path):
+        raise InputError(f'its image {path} is damaged: {damage}')
     picture = mmcv.imread(path)
     if picture is None:
         raise InputError(f'its image {path} cannot be read')

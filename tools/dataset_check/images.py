@@ -15,6 +15,7 @@ from mmengine.fileio import get
 from PIL import Image
 
 from projects.sprnet.runtime.image_guard import (
+    find_damage,
     is_inside,
     open_image,
     pillow_limit,
@@ -114,7 +115,9 @@ def check_image(
         missing = f'{error}{why_missing(image["file_name"], split.folder)}'
     loader = stock_loader(dataset)
     header = headers[0] if loader and headers else None
-    if header and (damage := find_damage(contents[0], split.max_pixels)):
+    if header and (
+        damage := find_damage(io.BytesIO(contents[0]), split.max_pixels)
+    ):
         return [('damaged image', damage)], declared
     try:
         with pillow_limit(split.max_pixels):
@@ -179,21 +182,6 @@ def read_header(content: bytes, max_pixels: int) -> Image.Image | None:
             raise
         except Exception:  # Pillow raises errors of any type
             return None
-
-
-def find_damage(content: bytes, max_pixels: int) -> str:
-    """Decode an image; say what is wrong, or ''."""
-    with warnings.catch_warnings(), pillow_limit(max_pixels):
-        warnings.simplefilter('ignore')
-        # Some formats hold images larger than their header says.
-        warnings.simplefilter('error', Image.DecompressionBombWarning)
-        try:
-            picture = open_image(io.BytesIO(content), max_pixels)
-            picture.draft(None, (1, 1))  # decodes a JPEG at 1/8 of its size
-            picture.load()
-        except Exception as error:  # Pillow raises errors of any type
-            return str(error)
-    return ''
 
 
 def check_conversion(

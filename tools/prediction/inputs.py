@@ -3,18 +3,20 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from glob import glob
+from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from common.files import PICTURES, is_result
 from common.images import folder_images
 from common.progress import track
 
 import numpy as np
 from mmcv import VideoReader
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from projects.sprnet.errors import InputError
+from projects.sprnet.runtime.image_guard import find_truncation
 from projects.sprnet.runtime.loading import picture_path
 
 from .inferencer import FileInferencer
@@ -53,8 +55,14 @@ def input_files(inputs: Sequence[str]) -> tuple[Files, Files]:
         else:
             matches = map(Path, sorted(glob(text, recursive=True)))
             # A pattern that ends in another suffix asks for such files.
-            known = {*IMG_EXTENSIONS, *VIDEOS, path.suffix.lower()} - {''}
-            files = [p for p in matches if p.suffix.lower() in known]
+            known = {*PICTURES, *VIDEOS, path.suffix.lower()} - {''}
+            fixed = takewhile(lambda part: not has_magic(part), path.parts)
+            folder = Path(*fixed)
+            files = [
+                p
+                for p in matches
+                if p.suffix.lower() in known and not is_result(p, folder)
+            ]
         if not files:
             raise InputError(
                 f'{text} does not exist and matches no image or video'
@@ -100,6 +108,9 @@ def loaded_images(
     ``unreadable``."""
     json_paths = json_names(files)
     for file, name in track(files.items(), 'images'):
+        if inferencer.takes_arrays and (damage := find_truncation(file)):
+            unreadable[file] = damage
+            continue
         try:
             given = dict(img_path=str(file), img_id=ids[file])
             picture, data = inferencer.prepare(given)

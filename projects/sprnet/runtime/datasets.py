@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -82,6 +82,7 @@ class CheckedCocoDataset(CocoDataset):
     ) -> None:
         self.max_pixels = max_pixels
         self.require_masks = require_masks
+        self.flat = 0  # objects without an area
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -97,7 +98,7 @@ class CheckedCocoDataset(CocoDataset):
         """Filter the images.
 
         Raises:
-            InputError: None is left.
+            InputError: None is left, or none with an object that trains.
         """
         kept = super().filter_data()
         if not kept:
@@ -105,6 +106,13 @@ class CheckedCocoDataset(CocoDataset):
                 f'{self.ann_file}: none of its {len(self.data_list)} images '
                 f'has an object of the classes {self.metainfo["classes"]}, or '
                 f'filter_cfg={self.filter_cfg} leaves it out'
+            )
+        flat = self.flat and not any(info['instances'] for info in kept)
+        if flat and not self.test_mode:
+            raise InputError(
+                f'{self.ann_file}: all {self.flat} objects have area=0, '
+                'with which MMDetection leaves them out; write the area of '
+                'their masks, as tools/to_coco.py does'
             )
         return kept
 
@@ -119,6 +127,8 @@ class CheckedCocoDataset(CocoDataset):
                 f'{where}: its entry or one of its annotations is not in '
                 f'COCO format: {error!r}'
             ) from error
+        annotations = raw_data_info['raw_ann_info']
+        self.flat += sum(one.get('area') == 0 for one in annotations)
         for instance in info['instances']:
             if 'mask' not in instance and self.require_masks:
                 raise InputError(
@@ -153,6 +163,20 @@ class CheckedCocoDataset(CocoDataset):
                 if data is None:
                     break
         return data
+
+
+def inner_datasets(dataset: Any) -> Iterator[Any]:
+    """Yield the data sets inside a wrapper, or the data set itself.
+
+    Args:
+        dataset: A data set, or the config of one.
+    """
+    wrapped = getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)])
+    if wrapped == [None]:
+        yield dataset
+        return
+    for inner in wrapped:
+        yield from inner_datasets(inner)
 
 
 def check_metainfo(file: str, metainfo: Mapping) -> None:

@@ -1,8 +1,10 @@
 """Checks of an image file before it is decoded."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import BinaryIO
 
 from PIL import Image
@@ -21,7 +23,7 @@ def is_inside(file_name: str, folder: str) -> bool:
 
 
 @contextmanager
-def pillow_limit(max_pixels: int | None) -> Iterator[None]:
+def pillow_limit(max_pixels: float | None) -> Iterator[None]:
     """Replace Pillow's own limit, ``MAX_IMAGE_PIXELS``, for a while."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
@@ -31,7 +33,9 @@ def pillow_limit(max_pixels: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def open_image(source: str | BinaryIO, max_pixels: int) -> Image.Image:
+def open_image(
+    source: str | os.PathLike | BinaryIO, max_pixels: float
+) -> Image.Image:
     """Open an image by its header, without decoding it.
 
     Raises:
@@ -47,6 +51,48 @@ def open_image(source: str | BinaryIO, max_pixels: int) -> Image.Image:
             f'max_pixels={max_pixels}'
         )
     return image
+
+
+def find_damage(
+    source: str | os.PathLike | BinaryIO, max_pixels: float = inf
+) -> str:
+    """Decode an image; say what is wrong, or ''."""
+    with warnings.catch_warnings(), pillow_limit(max_pixels):
+        warnings.simplefilter('ignore')
+        # Some formats hold images larger than their header says.
+        warnings.simplefilter('error', Image.DecompressionBombWarning)
+        try:
+            with open_image(source, max_pixels) as picture:
+                picture.draft(
+                    None, (1, 1)
+                )  # decodes a JPEG at 1/8 of its size
+                picture.load()
+        except Exception as error:  # Pillow raises errors of any type
+            return str(error)
+    return ''
+
+
+def find_truncation(path: str | os.PathLike) -> str:
+    """Say that an image file ends too early, or ''.
+
+    OpenCV fills in what is missing. Of other damage it returns no image, and
+    what Pillow cannot read it may read.
+    """
+    damage = find_damage(path)
+    return damage if 'truncated' in damage.lower() else ''
+
+
+def pages_of(path: str | os.PathLike) -> int:
+    """How many pages or frames an image file has, as far as Pillow knows.
+
+    The second picture in a phone's JPEG (MPO) is no page: it is a preview.
+    """
+    try:
+        with open_image(path, inf) as picture:
+            is_mpo = picture.format == 'MPO'
+            return 1 if is_mpo else getattr(picture, 'n_frames', 1)
+    except Exception:  # Pillow raises errors of many types
+        return 1
 
 
 def refuse_huge(path: str, max_pixels: int) -> None:

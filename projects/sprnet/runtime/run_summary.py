@@ -8,6 +8,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from .datasets import inner_datasets
+
 # Iterations whose time tells an epoch's, after those that are slower
 SLOW, TIMED = 5, 15
 
@@ -90,11 +92,12 @@ def _model(runner: Runner) -> str:
 
 def _data(loader: DataLoader) -> str:
     dataset = loader.dataset
-    file = getattr(dataset, 'ann_file', None)
+    files = {getattr(d, 'ann_file', None) for d in inner_datasets(dataset)}
+    names = ' and '.join(sorted(files - {None, ''}))
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', '')
     ranks = get_world_size()
     each = f'{size} on each of {ranks} ranks' if ranks > 1 else f'{size}'
     return (
-        f'{len(dataset)} pictures{f" of {file}" if file else ""}, '
+        f'{len(dataset)} pictures{f" of {names}" if names else ""}, '
         f'batches of {each}'
     )

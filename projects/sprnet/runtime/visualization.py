@@ -1,7 +1,7 @@
 """Draw test images: as their pipeline loads them, and none over another."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..errors import InputError
+from .datasets import inner_datasets
 from .drawing import (
     draw_boxes,
     draw_masks,
@@ -254,16 +254,6 @@ def as_array(masks: Tensor | BitmapMasks | PolygonMasks) -> np.ndarray:
     if isinstance(masks, (BitmapMasks, PolygonMasks)):
         masks = masks.to_ndarray()
     return np.asarray(masks).astype(bool)
-
-
-def inner_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
-    """Yield the data sets inside a wrapper, or the data set itself."""
-    wrapped = getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)])
-    if wrapped == [None]:
-        yield dataset
-        return
-    for inner in wrapped:
-        yield from inner_datasets(inner)
 
 
 def below(path: str, datasets: Sequence[BaseDataset]) -> Path:

@@ -56,6 +56,13 @@ def test_loads_a_sound_data_set(tmp_path):
     assert len(loaded['data_samples'].gt_instances) == 1
 
 
+def test_refuses_to_train_on_objects_without_an_area_only(tmp_path):
+    with pytest.raises(ValueError, match='coco.json: all 1 objects have area'):
+        dataset(tmp_path, fields=dict(area=0))
+    assert dataset(tmp_path, fields=dict(area=0), test_mode=True)[0]
+    assert dataset(tmp_path, fields=dict(ignore=True, area=None))[0]
+
+
 @pytest.mark.parametrize('name', ['../1.png', '{}/1.png', 'http://a/1.png'])
 def test_refuses_images_outside_of_the_folder(name, tmp_path):
     Image.new('RGB', (60, 40)).save(tmp_path / '1.png')
