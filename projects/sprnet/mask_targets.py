@@ -84,19 +84,15 @@ def _crop_polygons(
     return crops.to_tensor(boxes.dtype, boxes.device)
 
 
-def with_masks(gt: InstanceData, meta: dict) -> InstanceData:
-    """Return a training image's objects without those that have no mask.
-
-    An annotation without a segmentation is loaded with an empty mask, see
-    :class:`.runtime.datasets.CheckedCocoDataset`. Its box trains.
+def check_masks(gt: InstanceData, meta: dict) -> None:
+    """Refuse a training image whose masks are missing or of another size.
 
     Args:
         gt: The image's objects.
         meta: Its meta information.
 
     Raises:
-        InputError: The masks are missing or of another size than the image.
-            Names the step of the pipeline at fault.
+        InputError: Names the step of the pipeline at fault.
     """
     if 'masks' not in gt:
         raise InputError(
@@ -112,5 +108,13 @@ def with_masks(gt: InstanceData, meta: dict) -> InstanceData:
             '(height, width); a step of the training pipeline moves the image '
             'and the boxes without the masks'
         )
+
+
+def with_masks(gt: InstanceData) -> InstanceData:
+    """Return an image's objects without those whose mask is empty.
+
+    An annotation without a segmentation is loaded with an empty mask, see
+    :class:`.runtime.datasets.CheckedCocoDataset`. Its box trains.
+    """
     exists = gt.masks.areas > 0
     return gt if exists.all() else gt[exists]

@@ -1,7 +1,6 @@
 """The mask head. Shape letters: see :mod:`.structures`."""
 
 from collections.abc import Sequence
-from itertools import count
 
 import torch
 from mmdet.models.utils import unpack_gt_instances
@@ -15,7 +14,7 @@ from torch import Tensor
 from .boxes import enlarged
 from .decoder import MASK_SIZE
 from .errors import InputError
-from .mask_targets import sampled_targets, with_masks
+from .mask_targets import check_masks, sampled_targets, with_masks
 from .options import (
     build_part,
     check,
@@ -181,18 +180,20 @@ class SPRHead(BaseModule):
         anchors = [None] * len(img_metas)
         if self.sampler.chooses_locations:
             anchors = self.anchors(features, img_metas)
-        pictures = zip(count(), batch_gt, img_metas, anchors)
-        per_picture = [self.training_instances(*each) for each in pictures]
+        per_picture = [
+            self.training_instances(n, *of_picture)
+            for n, of_picture in enumerate(zip(batch_gt, img_metas, anchors))
+        ]
         instances = Instances(
             *(None if x[0] is None else joined(x) for x in zip(*per_picture))
         )
         logits = self(features, instances)
-        mean_count = reduce_mean(logits.new_full((), len(logits)))
+        count = reduce_mean(logits.new_full((), len(logits)))
         return dict(
             loss_mask=self.loss_mask(
                 logits.flatten(1),
                 instances.target.flatten(1),
-                avg_factor=mean_count * MASK_SIZE**2,
+                avg_factor=count * MASK_SIZE**2,
             )
         )
 
@@ -212,7 +213,8 @@ class SPRHead(BaseModule):
             meta: Its meta information.
             anchors: (L, A, 4), if the sampler chooses locations.
         """
-        gt = with_masks(gt, meta)
+        check_masks(gt, meta)
+        gt = with_masks(gt)
         samples = self.sampler(gt.bboxes, anchors)
         own = samples.boxes is None
         boxes = self.frames(gt.bboxes if own else samples.boxes)

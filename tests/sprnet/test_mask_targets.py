@@ -8,8 +8,8 @@ from support.helpers import sample
 
 from projects.sprnet.mask_targets import (
     MASKS_AT_ONCE,
+    check_masks,
     mask_targets,
-    with_masks,
 )
 
 
@@ -86,10 +86,10 @@ def test_no_targets(monkeypatch):
 )
 def test_masks_that_do_not_fit_the_image_are_refused(shape, words):
     image = sample([[10, 10, 60, 60]], [0], (128, 128))
-    with_masks(image.gt_instances, image.metainfo)
+    check_masks(image.gt_instances, image.metainfo)
     if shape:
         image.gt_instances.masks = BitmapMasks(np.ones((1, *shape)), *shape)
     else:
         del image.gt_instances.masks
     with pytest.raises(ValueError, match=words):
-        with_masks(image.gt_instances, image.metainfo)
+        check_masks(image.gt_instances, image.metainfo)

@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from projects.sprnet.errors import InputError
-from projects.sprnet.mask_targets import with_masks
+from projects.sprnet.mask_targets import check_masks
 
 SAMPLES = 8  # of the training set
 # Of a box and the box around its mask. A rotation lowers it to 0.5.
@@ -39,7 +39,7 @@ def check_pipeline(dataset: ConfigDict) -> None:
                 f'train_dataloader: the pipeline fails with {error!r}; steps '
                 'such as Mosaic and MixUp leave masks behind'
             ) from error
-        with_masks(sample.gt_instances, sample.metainfo)
+        check_masks(sample.gt_instances, sample.metainfo)
         kept += keeps_masks(sample.gt_instances).tolist()
     if kept.count(False) > len(kept) / 2:
         raise InputError(

@@ -4,7 +4,7 @@ from mmdet.models.data_preprocessors import BatchSyncRandomResize
 from mmengine.logging import MessageHub
 from support.helpers import OBJECTS, sample
 
-from projects.sprnet.mask_targets import mask_targets, with_masks
+from projects.sprnet.mask_targets import check_masks, mask_targets
 from projects.sprnet.runtime import MaskBatchSyncRandomResize
 
 
@@ -22,7 +22,7 @@ def test_masks_are_resized_with_images_and_boxes(size):
     (images, objects, meta), (expected, stock, stock_meta) = results
     assert torch.equal(images, expected) and images.shape[2:] == size
     assert torch.equal(objects.bboxes, stock.bboxes) and meta == stock_meta
-    with_masks(objects, meta)
+    check_masks(objects, meta)
     original = sample(OBJECTS, [0, 1, 2]).gt_instances
     index = torch.arange(3)
     targets, expected = (
