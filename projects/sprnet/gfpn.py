@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from .options import check, check_equal
+from .options import check, check_choice, check_equal
 
 
 class GateFunction(NamedTuple):
@@ -116,11 +116,8 @@ class GFPN(FPN):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        for choices, option in (
-            (tuple(GATE_FUNCTIONS), dict(gate=gate)),
-            (('learned', 'open'), dict(gate_init=gate_init)),
-        ):
-            check(self, choices.__contains__, f'be in {choices}', **option)
+        check_choice(self, tuple(GATE_FUNCTIONS), gate=gate)
+        check_choice(self, ('learned', 'open'), gate_init=gate_init)
         check(
             self,
             lambda value: isinstance(value, bool),

@@ -69,6 +69,16 @@ def check_equal(owner: object, expected: Any, reason: str, **options) -> None:
     )
 
 
+def check_choice(owner: object, choices: tuple, **options) -> None:
+    """:func:`check` that the values of options are among ``choices``."""
+    check(
+        owner,
+        lambda value: value in choices,
+        f'be one of {", ".join(map(repr, choices))}',
+        **options,
+    )
+
+
 def check_number(
     owner: object, fits: Callable[[float], bool], rule: str, **options
 ) -> None:
