@@ -1,22 +1,24 @@
-import gc
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from functools import cache
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO as CheckedCOCO
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.logging import print_log
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from terminaltables import AsciiTable
 
 from ..errors import InputError
 from ..options import check_list
+from .coco_comparison import (
+    compare,
+    detections,
+    ground_truth,
+    no_collection,
+)
 
 SIZES = dict(s=1, m=2, l=3)  # index in COCOeval's areaRng
 TITLE = 'average precisions and recalls'  # of the table in the log
@@ -92,7 +94,7 @@ class CocoAPARMetric(CocoMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        with _no_collection():
+        with no_collection():
             return self._compute(results)
 
     def _compute(self, results: list) -> dict[str, float]:
@@ -105,14 +107,18 @@ class CocoAPARMetric(CocoMetric):
         rows = []
         for kind in self.metrics:
             self._check_masks(kind, predictions)
-            found = self._detections(kind, predictions)
+            found = detections(kind, predictions.values())
             if not found:
                 print_log(
                     'the model detects nothing', 'current', logging.ERROR
                 )
                 break
-            truth = self._ground_truth(kind, predictions)
-            evaluation = self._evaluate(kind, truth, found)
+            truth = ground_truth(
+                kind, self._coco_api, predictions, self.cat_ids
+            )
+            limits = dict(maxDets=self.proposal_nums)
+            limits['iouThrs'] = np.array(self.iou_thrs)
+            evaluation = compare(kind, truth, found, limits)
             overall = precisions(evaluation) | recalls(evaluation)
             figures.update(_prefixed(kind, overall))
             rows.append([kind, *map(_shown, overall.values())])
@@ -128,7 +134,7 @@ class CocoAPARMetric(CocoMetric):
         if self._coco_api is None:
             with TemporaryDirectory() as folder, redirect_stdout(None):
                 file = self.gt_to_coco_json(truths, f'{folder}/truth')
-                self._coco_api = CheckedCOCO(file)
+                self._coco_api = COCO(file)
         if self.cat_ids is None:
             self.cat_ids = self._coco_api.get_cat_ids(
                 cat_names=self.dataset_meta['classes']
@@ -157,104 +163,6 @@ class CocoAPARMetric(CocoMetric):
                 'model predicts no masks; use metric=bbox'
             )
 
-    def _detections(self, kind: str, predictions: dict) -> list[dict]:
-        """Annotations of what was found, numbered as by _ground_truth."""
-        found: list[dict] = []
-        for image, one in enumerate(predictions.values(), start=1):
-            shapes = list(_mask_shapes(one) if kind == 'segm' else _boxes(one))
-            scores = one.get('mask_scores') if kind == 'segm' else None
-            scores = one['scores'] if scores is None else scores
-            for shape, score, label in zip(
-                shapes, scores.tolist(), one['labels'].tolist()
-            ):
-                found.append(
-                    dict(
-                        shape,
-                        id=len(found) + 1,
-                        image_id=image,
-                        category_id=label + 1,
-                        score=score,
-                        iscrowd=0,
-                    )
-                )
-        return found
-
-    def _ground_truth(self, kind: str, predictions: dict) -> dict:
-        """COCO's ground truth of the tested images.
-
-        Images, classes and annotations are numbered from 1, whatever their
-        ids are: COCOeval takes the annotation 0 for no match, and ids of text
-        are not accepted everywhere. ``iscrowd`` is 0 where it is missing. If
-        masks are evaluated, an object without a segmentation becomes a crowd
-        that fills its box.
-        """
-        images = {name: n for n, name in enumerate(predictions, start=1)}
-        classes = {name: n for n, name in enumerate(self.cat_ids, start=1)}
-        annotations = []
-        for one in self._coco_api.dataset.get('annotations', []):
-            if one['image_id'] not in images:
-                continue
-            if one['category_id'] not in classes:
-                continue
-            own = dict(
-                id=len(annotations) + 1,
-                image_id=images[one['image_id']],
-                category_id=classes[one['category_id']],
-                iscrowd=one.get('iscrowd') or 0,
-                area=one['area'],
-                bbox=one['bbox'],
-            )
-            if kind == 'segm':
-                own['segmentation'] = one.get('segmentation')
-                if not own['segmentation']:
-                    x, y, w, h = one['bbox']
-                    outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-                    own.update(segmentation=[outline], iscrowd=1)
-            annotations.append(own)
-        sizes = self._coco_api.imgs
-        return dict(
-            images=[
-                dict(
-                    id=n,
-                    height=sizes[name]['height'],
-                    width=sizes[name]['width'],
-                )
-                for name, n in images.items()
-            ],
-            categories=[dict(id=n) for n in classes.values()],
-            annotations=annotations,
-        )
-
-    def _evaluate(self, kind: str, truth: dict, found: list[dict]) -> COCOeval:
-        try:
-            from faster_coco_eval import COCO as FastCOCO
-            from faster_coco_eval import COCOeval_faster
-
-            return self._evaluate_with(
-                FastCOCO, COCOeval_faster, kind, truth, found
-            )
-        except ImportError:
-            _warn_once('faster-coco-eval is not installed')
-        except Exception as error:  # its own, whatever the data are
-            _warn_once(f'faster-coco-eval fails ({error})')
-        return self._evaluate_with(COCO, COCOeval, kind, truth, found)
-
-    def _evaluate_with(
-        self, api: type, evaluator: type, kind: str, truth: dict, found: list
-    ) -> COCOeval:
-        sides = []
-        with redirect_stdout(None):
-            for annotations in (truth['annotations'], found):
-                sides.append(api())
-                sides[-1].dataset = dict(truth, annotations=annotations)
-                sides[-1].createIndex()
-            evaluation = evaluator(*sides, kind)
-            evaluation.params.maxDets = self.proposal_nums
-            evaluation.params.iouThrs = np.array(self.iou_thrs)
-            evaluation.evaluate()
-            evaluation.accumulate()
-        return evaluation
-
     def _class_figures(
         self, kind: str, evaluation: COCOeval
     ) -> dict[str, float]:
@@ -268,41 +176,6 @@ class CocoAPARMetric(CocoMetric):
             f'{kind}_{name}_precision': one['mAP']
             for name, one in zip(names, figures)
         }
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    print_log(
-        f'{reason}; pycocotools compares, which takes several times as long',
-        'current',
-        logging.WARNING,
-    )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause Python's search for cycles, which looks through all of millions of
-    annotations again and again."""
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.enable()
-
-
-def _boxes(prediction: dict) -> Iterator[dict]:
-    boxes = prediction['bboxes'].astype(float)
-    boxes[:, 2:] -= boxes[:, :2]
-    for x, y, width, height in boxes.tolist():
-        yield dict(bbox=[x, y, width, height], area=width * height)
-
-
-def _mask_shapes(prediction: dict) -> Iterator[dict]:
-    # One by one: pycocotools takes no more than 255 in a list (NumPy 2).
-    for mask in prediction['masks']:
-        yield dict(segmentation=mask, area=int(coco_mask.area(mask)))
 
 
 def precisions(

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support.helpers import CONFIGS
 
-from projects.sprnet.runtime import metrics
+from projects.sprnet.runtime import coco_comparison, metrics
 
 SIZE = 240
 CLASSES = ('a', 'b', 'c')
@@ -171,9 +171,9 @@ def test_pycocotools_stands_in_and_says_so_once(scene, monkeypatch, reason):
     expected = evaluate(file, detections, metric=['bbox', 'segm'])
     lines = []
     monkeypatch.setattr(
-        metrics, 'print_log', lambda text, *_: lines.append(text)
+        coco_comparison, 'print_log', lambda text, *_: lines.append(text)
     )
-    metrics._warn_once.cache_clear()
+    coco_comparison._warn_once.cache_clear()
     if reason == 'fails':
         broken = mock.Mock(side_effect=TypeError('an id of text'))
         monkeypatch.setattr(faster_coco_eval, 'COCOeval_faster', broken)
