@@ -133,7 +133,7 @@ def read(image: Path, files: Sequence[Path], objects_in: ObjectsIn) -> Picture:
     objects = objects_in(numbers)
     notes = []
     if len(objects) <= FEW:
-        parts = sum(len(parts_of(rle)) for rle in run_lengths(numbers))
+        parts = sum(len(parts_of(one.rle)) for one in objects)
         if objects and parts >= 2 * len(objects):
             notes.append(
                 'label images with one number for several separate parts, '
