@@ -19,6 +19,7 @@ from speed import (
     subjects,
     throughput,
     training,
+    wrapper,
 )
 from speed.candidates import choose_threshold, recorded_scores, spread_scores
 from speed.complexity import complexity
@@ -364,6 +365,29 @@ def test_rtmdet_by_detections_and_objects(monkeypatch):
 def test_too_few_detections_are_refused(subject):
     with pytest.raises(ValueError, match='x returns .* of 99999'):
         rtmdet.detections_seconds(subject, 96, 99999)
+
+
+def test_what_masks_add_is_the_difference_within_rounds(image, monkeypatch):
+    stock = CONFIGS / 'object_detection/retinanet_r18_fpn_shapes.py'
+    pair = wrapper.Pair(str(stock), str(SHAPES_CONFIG), 18)
+    monkeypatch.setattr(wrapper, 'PAIRS', {'R18': pair})
+    monkeypatch.setattr(wrapper, 'in_child', lambda *args: len(args[2].model))
+    # Times of a busy machine tell nothing.
+    monkeypatch.setattr(wrapper, 'image_seconds', lambda *_: 1.0)
+    stages = {wrapper.MASKS: 0.25, wrapper.PASTING: 0.125, 'box_head': 0.5}
+    monkeypatch.setattr(wrapper, 'stage_seconds', lambda *_: stages)
+    both = wrapper.configs(pair)
+    assert both['sprnet'].model.backbone.depth == 18
+    assert both['sprnet'].model.neck == both['stock'].model.neck
+    results = wrapper.wrapper(CPU, image, SIZE, 1, quiet)
+    entry = results['wrapper']['R18']
+    assert entry['masks'] == [0.375]
+    assert entry['seconds'] == dict(stock=[1.0], sprnet=[1.0])
+    entry['seconds'] = dict(stock=[1.0, 2.0, 3.0], sprnet=[1.5, 2.1, 3.2])
+    entry['mib'] = dict(stock=100.0, sprnet=111.0)
+    entry['masks'] = [0.3, 0.12, 0.1]
+    row = '| R18 | 2,000 | 2,100 | 200 | 120 | 100 | 111 | 11 |'
+    assert row in page(dict(results, run={}))
 
 
 def test_sparseinst_returns_all_its_candidates(image):
