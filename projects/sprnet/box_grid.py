@@ -31,10 +31,10 @@ class BoxGrid(Encoder):
 
     Beyond the paper. The RoI features of a box are bilinear samples at the
     centres of the grid's cells, on the pyramid level that fits the box's size,
-    see :mod:`.roi_features`. Details too
-    fine for the pyramid are sampled likewise from the backbone's first map and
-    added after a 1x1 convolution, as by an FPN's lateral. A few convolutions
-    connect the cells of the grid; a linear layer makes them one embedding.
+    see :mod:`.roi_features`. Details too fine for the pyramid are sampled
+    likewise from the backbone's first map and added after a 1x1 convolution,
+    as by an FPN's lateral. A few convolutions connect the cells of the grid; a
+    linear layer makes them one embedding.
 
     Args:
         in_channels (int): Channels C of the pyramid.

@@ -63,9 +63,8 @@ def find_damage(
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         try:
             with open_image(source, max_pixels) as picture:
-                picture.draft(
-                    None, (1, 1)
-                )  # decodes a JPEG at 1/8 of its size
+                # Decodes a JPEG at 1/8 of its size.
+                picture.draft(None, (1, 1))
                 picture.load()
         except Exception as error:  # Pillow raises errors of any type
             return str(error)

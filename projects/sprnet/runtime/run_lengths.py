@@ -1,5 +1,4 @@
 import time
-from collections.abc import Sequence
 
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
@@ -72,5 +71,5 @@ class RunLengthsHook(Hook):
 
 def _needs_pixels(runner: Runner, loop: BaseLoop) -> bool:
     drawing = any(getattr(hook, 'draw', False) for hook in runner.hooks)
-    metrics: Sequence = loop.evaluator.metrics
+    metrics = loop.evaluator.metrics
     return drawing or not all(isinstance(x, CocoMetric) for x in metrics)
